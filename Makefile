@@ -1,0 +1,39 @@
+# make right | left    train and evaluate one side on the phantom (builds .venv first)
+# make test            all tests, the notebooks included
+# make venv | lab | lint | notebooks
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: venv right left test lint lab notebooks
+.DEFAULT_GOAL := right
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python: expected 3.11 or newer, got " + sys.version.split()[0] \
+	    + "; name one: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@touch $@
+
+right left: $(STAMP)
+	$(BIN)/python -m lmkit.notebooks 03_train -f params/$@.yaml
+	$(BIN)/python -m lmkit.notebooks 04_evaluate -f params/$@.yaml
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout=1800 notebooks
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# run all notebooks and keep the outputs that the tests check, and the small figures
+notebooks: $(STAMP)
+	$(BIN)/python -m lmkit.notebooks --refresh
+
+lab: $(STAMP)
+	$(BIN)/jupyter lab --notebook-dir=.

@@ -1,0 +1,192 @@
+"""What may have happened to a label set, and how plausible the set is once that is undone."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from lmkit.audit_sets import LabelSets
+from lmkit.audit_shape import (
+    Spread,
+    as_complex,
+    filled,
+    mean_shape,
+    pose_and_shape,
+    robust_spread,
+)
+
+FACTORS = np.exp(np.linspace(np.log(1 / 12), np.log(12), 199))  # of a scale repair; step 2.5 %
+LEAST_FACTOR = 1.2  # a smaller change of scale is a small or a large patient
+SWAP_CANDIDATES = 12  # landmarks, those farthest from their place, of which two may be swapped
+COST = {"scale": 2.0, "side": 0.5, "axes": 0.5}  # nats: what a free choice gains by itself
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the label sets of a dataset have in common.
+
+    Attributes:
+        reference: (L,) complex mean shape, common frame.
+        row: the two landmarks that span one tooth (or vertebra); their middle is a set's place.
+        home: (2, 2) place, and form: (2, 2 L - 2) pose and shape, of sets not turned and turned.
+        place, whole: spreads of a place, and of pose and shape.
+    """
+
+    reference: np.ndarray
+    row: tuple[int, int]
+    home: np.ndarray
+    form: np.ndarray
+    place: Spread
+    whole: Spread
+
+    def residuals(
+        self, sets: LabelSets, points: np.ndarray, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(n, 2) place and (n, 2 L - 2) form minus the side's medians, of (n, L, 2) px points."""
+        z = filled(as_complex(sets.frame(points, rows)), self.reference)
+        which = sets.turned[rows].astype(int)
+        place = places(z, self.row) - self.home[which]
+        return place, pose_and_shape(z, self.reference) - self.form[which]
+
+    def plausibility(self, sets: LabelSets, points: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """(n,) log-likelihood, nats, up to a constant, of (n, L, 2) px points in some rows."""
+        place, form = self.residuals(sets, points, rows)
+        return self.place.log_density(place) + self.whole.log_density(form)
+
+
+def fit(sets: LabelSets, row: tuple[int, int] | None = None) -> Model:
+    """The robust model of all label sets with two points or more; row: see Model, None = infer."""
+    z = as_complex(sets.frame(sets.points))
+    reference = mean_shape(z)
+    z = filled(z, reference)
+    row = row or most_rigid_pair(z)
+    which = sets.turned.astype(int)
+    place, form = places(z, row), pose_and_shape(z, reference)
+    home, usual = np.zeros((2, 2)), np.zeros((2, form.shape[1]))
+    for k in set(which):
+        home[k], usual[k] = np.median(place[which == k], 0), np.median(form[which == k], 0)
+    place, form = place - home[which], form - usual[which]
+    return Model(reference, row, home, usual, robust_spread(place), robust_spread(form))
+
+
+def places(z: np.ndarray, row: tuple[int, int]) -> np.ndarray:
+    """(N, 2): the middle of the row's two landmarks of (N, L) complex sets."""
+    middle = (z[:, row[0]] + z[:, row[1]]) / 2
+    return np.stack([middle.real, middle.imag], axis=1)
+
+
+def most_rigid_pair(z: np.ndarray) -> tuple[int, int]:
+    """The two landmarks whose joining vector is longest in units of its own scatter."""
+
+    def rigidity(pair: tuple[int, int]) -> float:
+        vector = z[:, pair[1]] - z[:, pair[0]]
+        middle = np.median(vector.real) + 1j * np.median(vector.imag)
+        return abs(middle) / max(float(np.median(np.abs(vector - middle))), 1e-9)
+
+    return max(combinations(range(z.shape[1]), 2), key=rigidity)
+
+
+@dataclass
+class Findings:
+    """(N,) arrays: the best explanation of each label set; cause '' = none.
+
+    gain: nats of log-likelihood over the set as it is; points: (N, L, 2) px, repaired.
+    """
+
+    cause: np.ndarray
+    repair: np.ndarray
+    gain: np.ndarray
+    points: np.ndarray
+
+    def offer(self, cause: str, rows: np.ndarray, gain: np.ndarray, repair: list, points) -> None:
+        """Take an explanation where it gains more than those before."""
+        better = np.flatnonzero(gain > self.gain[rows])
+        taken = rows[better]
+        self.gain[taken], self.cause[taken] = gain[better], cause
+        self.repair[taken] = [repair[k] for k in better]
+        self.points[taken] = points[better]
+
+
+def nothing_found(sets: LabelSets) -> Findings:
+    empty = np.full(len(sets.images), "", dtype=object)
+    return Findings(empty, empty.copy(), np.zeros(len(empty)), sets.points.copy())
+
+
+def explain(model: Model, sets: LabelSets) -> Findings:
+    """The best of: another scale, the other side, axes swapped, two landmarks swapped."""
+    rows, xy = np.arange(len(sets.images)), sets.points
+    base = model.plausibility(sets, xy, rows)
+    found = nothing_found(sets)
+
+    def offer(cause: str, points: np.ndarray, repair: list) -> None:
+        gain = model.plausibility(sets, points, rows) - base - COST[cause]
+        found.offer(cause, rows, gain, repair, points)
+
+    offer("side", mirrored(xy, sets.centre), [f"mirror {x:.1f}" for x in sets.centre[:, 0]])
+    offer("axes", xy[..., ::-1], ["swap x y"] * len(rows))
+    factor = best_factor(model, sets)
+    usable = np.where(np.abs(np.log(factor)) > np.log(LEAST_FACTOR), factor, 1.0)
+    offer("scale", rescaled(xy, usable), [f"scale {f:.3f}" for f in usable])
+    _offer_swaps(model, sets, found, base)
+    return found
+
+
+def mirrored(points: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """(N, L, 2) px points mirrored about x = (N, 2) centre."""
+    out = points.copy()
+    out[..., 0] = 2 * centre[:, None, 0] - points[..., 0]
+    return out
+
+
+def rescaled(points: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """(N, L, 2) px points of a picture resized by (N,) factors; pixel centres at integers."""
+    return (points + 0.5) * factor[:, None, None] - 0.5
+
+
+def best_factor(model: Model, sets: LabelSets) -> np.ndarray:
+    """(N,) the factor that makes each set most plausible: a grid, then a parabola through three."""
+    rows = np.arange(len(sets.images))
+    score = np.stack(
+        [
+            model.plausibility(sets, rescaled(sets.points, np.full(len(rows), f)), rows)
+            for f in FACTORS
+        ]
+    )
+    best = score.argmax(0).clip(1, len(FACTORS) - 2)
+    low, mid, high = (score[best + k, rows] for k in (-1, 0, 1))
+    bend = low - 2 * mid + high
+    offset = np.where(bend < 0, (low - high) / np.minimum(2 * bend, -1e-9), 0.0).clip(-1, 1)
+    step = np.log(FACTORS[1] / FACTORS[0])
+    return FACTORS[best] * np.exp(offset * step)
+
+
+def _offer_swaps(model: Model, sets: LabelSets, found: Findings, base: np.ndarray) -> None:
+    """Two landmarks swapped, for sets that are worse than half of the others."""
+    count = len(sets.names)
+    rows = np.flatnonzero(base < np.median(base))
+    if count > SWAP_CANDIDATES:
+        pairs = _likely_pairs(model, sets, rows)
+    else:
+        pairs = list(combinations(range(count), 2))
+    cost = np.log(max(len(pairs), 2))
+    for i, k in pairs:
+        points = sets.points[rows].copy()
+        points[:, [i, k]] = points[:, [k, i]]
+        gain = model.plausibility(sets, points, rows) - base[rows] - cost
+        text = f"swap {shlex.quote(sets.names[i])} {shlex.quote(sets.names[k])}"
+        found.offer("swap", rows, gain, [text] * len(rows), points)
+
+
+def _likely_pairs(model: Model, sets: LabelSets, rows: np.ndarray) -> list[tuple[int, int]]:
+    """Of many landmarks, the pairs that lie nearer to each other's place in some set."""
+    z = filled(as_complex(sets.frame(sets.points)), model.reference)[rows]
+    z = z - np.median(z.real, 1, keepdims=True) - 1j * np.median(z.imag, 1, keepdims=True)
+    usual = np.median(z.real, 0) + 1j * np.median(z.imag, 0)
+    to = np.abs(z[:, :, None] - usual)  # (n, L, L): landmark, place
+    own = np.einsum("nii->ni", to)
+    crossed = (to + to.transpose(0, 2, 1)) < 0.5 * (own[:, :, None] + own[:, None, :])
+    i, k = np.nonzero(np.triu(crossed.any(0), 1))
+    return [(int(a), int(b)) for a, b in zip(i, k, strict=True)]

@@ -1,0 +1,143 @@
+"""Label tables as arrays: one row per image and side, both sides in one frame, gaps known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+COLUMNS = ("image", "side", "landmark", "x", "y")
+LEAST_IMAGES = 40
+ALL = "all"  # the side of a dataset without sides
+Size = tuple[int, int] | Mapping[str, tuple[int, int]] | None
+
+
+@dataclass(frozen=True)
+class LabelSets:
+    """Label sets of a dataset, one per image and side.
+
+    Attributes:
+        images, sides: (N,) names.
+        names: landmarks, length L, in the order of their first mention.
+        points: (N, L, 2) xy, px of the image; NaN = not annotated.
+        centre: (N, 2) xy, px, what a mirror image turns about (x), and 0 or the middle height (y).
+        unit: (N, 2) size of a pixel; mm, or 1 where px are compared.
+        turned: (N,) sets that are mirrored to lie with the others.
+        partner: (N,) row of the same image's other side, -1 = none.
+    """
+
+    images: np.ndarray
+    sides: np.ndarray
+    names: tuple[str, ...]
+    points: np.ndarray
+    centre: np.ndarray
+    unit: np.ndarray
+    turned: np.ndarray
+    partner: np.ndarray
+
+    def frame(self, points: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Image px to the common frame: from the midline outwards, in units; (..., L, 2) xy."""
+        out = (points - self.centre[rows, None]) * self.unit[rows, None]
+        out[..., 0] *= np.where(self.turned[rows], -1.0, 1.0)[:, None]
+        return out
+
+    def moved(self, rows: np.ndarray, points: np.ndarray) -> LabelSets:
+        """The same sets with other points (len(rows), L, 2) in some rows."""
+        everything = self.points.copy()
+        everything[rows] = points
+        return replace(self, points=everything)
+
+
+def read_sets(
+    landmarks: pd.DataFrame, images: pd.DataFrame | None = None, size: Size = None
+) -> LabelSets:
+    """The label sets of a table; see `lmkit.audit.audit_labels` for the arguments and errors."""
+    table = _checked(landmarks)
+    names = tuple(table["landmark"].unique())
+    keys = pd.MultiIndex.from_frame(table[["image", "side"]]).unique()
+    row = keys.get_indexer(pd.MultiIndex.from_frame(table[["image", "side"]]))
+    points = np.full((len(keys), len(names), 2), np.nan)
+    points[row, pd.Index(names).get_indexer(table["landmark"])] = table[["x", "y"]].to_numpy(float)
+    image, side = (keys.get_level_values(k).to_numpy(dtype=object) for k in (0, 1))
+    whole = np.isfinite(points[..., 0]).sum(1) >= 2
+    image, side, points = image[whole], side[whole], points[whole]
+    if len(names) < 2:
+        raise ValueError(f"landmarks: expected >= 2 landmarks, got {list(names)}; add the others")
+    count = len(set(image))
+    if count < LEAST_IMAGES:
+        raise ValueError(
+            f"landmarks: expected >= {LEAST_IMAGES} images with two or more points, got {count}; "
+            "a robust shape needs more label sets"
+        )
+    both = set(side) == {"left", "right"}
+    where = {key: k for k, key in enumerate(zip(image, side, strict=True))}
+    other = {"left": "right", "right": "left"}
+    pairs = zip(image, side, strict=True)
+    partner = np.array([where.get((i, other.get(s)), -1) for i, s in pairs])
+    sets = LabelSets(
+        image, side, names, points, _centre(image, points, partner, size),
+        np.ones((len(image), 2)), _turned(side, points) if both else side == "",
+        partner if both else np.full(len(image), -1),
+    )  # fmt: skip
+    return sets if images is None else _in_better_unit(sets, images)
+
+
+def _checked(landmarks: pd.DataFrame) -> pd.DataFrame:
+    """The annotated rows with a side, or an error."""
+    table = landmarks if "side" in landmarks.columns else landmarks.assign(side=ALL)
+    lacking = [c for c in COLUMNS if c not in table.columns]
+    if lacking:
+        raise ValueError(
+            f"landmarks: expected columns {list(COLUMNS)} (side may be absent), got none named "
+            f"{lacking}; rename them"
+        )
+    twice = table.duplicated(["image", "side", "landmark"])
+    if twice.any():
+        first = table.loc[twice, ["image", "side", "landmark"]].iloc[0].tolist()
+        raise ValueError(
+            "landmarks: expected one row for each image, side and landmark, got "
+            f"{int(twice.sum())} repeated, first {first}; keep one"
+        )
+    return table[np.isfinite(table[["x", "y"]].to_numpy(dtype=float)).all(1)]
+
+
+def _turned(side: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(N,) the sets of the side that lies on the left of the pictures."""
+    x = np.nanmedian(points[..., 0], axis=1)
+    low = min(("left", "right"), key=lambda s: np.median(x[side == s]))
+    return side == low
+
+
+def _centre(image: np.ndarray, points: np.ndarray, partner: np.ndarray, size: Size) -> np.ndarray:
+    """(N, 2) px: the picture's middle where its size is known, else the midline of the data."""
+    x = np.nanmean(points[..., 0], axis=1)
+    paired = partner >= 0
+    midline = np.median((x[paired] + x[partner[paired]]) / 2) if paired.any() else np.median(x)
+    centre = np.tile([float(midline), 0.0], (len(image), 1))
+    if size is None:
+        return centre
+    for k, name in enumerate(image):
+        hw = size.get(name) if isinstance(size, Mapping) else size
+        if hw is None:
+            raise ValueError(f"size: expected (H, W) of every image, got none for {name}; add it")
+        centre[k] = (hw[1] - 1) / 2, (hw[0] - 1) / 2
+    return centre
+
+
+def _in_better_unit(sets: LabelSets, images: pd.DataFrame) -> LabelSets:
+    """In mm where the label sets' sizes agree better in mm than in px, else as they are."""
+    columns = ["spacing_x_mm", "spacing_y_mm"]
+    if not set(columns) <= set(images.columns):
+        return sets
+    unit = images.set_index("image")[columns].reindex(sets.images).to_numpy(dtype=float)
+    if not (np.isfinite(unit).all() and (unit > 0).all()):
+        return sets
+    scaled = replace(sets, unit=unit)
+    spread = []
+    for candidate in (sets, scaled):
+        xy = candidate.frame(candidate.points)
+        extent = np.log(np.maximum(np.ptp(xy[~np.isnan(xy).any((1, 2))], axis=1).max(1), 1e-9))
+        spread.append(np.median(np.abs(extent - np.median(extent))) if len(extent) else 0.0)
+    return scaled if spread[1] < spread[0] else sets

@@ -1,0 +1,217 @@
+"""Augmentation of images and their points together, in one resampling.
+
+All random functions take a `torch.Generator`; the same generator state gives the same result.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lmkit.geometry import Size, affine_matrix, apply
+
+
+def random_affine(
+    n: int,
+    size: Size,
+    *,
+    rotate_deg: float,
+    scale_range: tuple[float, float],
+    translate_frac: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """One random rotation, scale and shift per image, about the image's middle.
+
+    Args:
+        n: images.
+        size: (H, W), pixels.
+        rotate_deg: uniform in ±rotate_deg, degrees.
+        scale_range: uniform between the two, times.
+        translate_frac: uniform in ±translate_frac of W in x and of H in y.
+        generator: on the CPU.
+    Returns: (n, 3, 3) float64, from the image to the augmented image.
+    """
+    draw = torch.rand(n, 4, generator=generator, dtype=torch.float64)
+    low, high = scale_range
+    return affine_matrix(
+        size,
+        rotate_deg=(2 * draw[:, 0] - 1) * rotate_deg,
+        scale=low + (high - low) * draw[:, 1],
+        shift_frac=(2 * draw[:, 2:] - 1) * translate_frac,
+    )
+
+
+def random_elastic(
+    n: int, size: Size, *, elastic_px: float, cells: tuple[int, int], generator: torch.Generator
+) -> Tensor:
+    """Smooth random displacements: normal on a coarse grid, bicubic in between.
+
+    Args:
+        n: images.
+        size: (H, W), pixels.
+        elastic_px: standard deviation at the knots, pixels. Beyond a tenth of a cell the field
+            may fold.
+        cells: rows and columns of the grid of knots, each >= 2.
+        generator: on the CPU.
+    Returns: (n, 2, H, W) float32, dx and dy in pixels, on the CPU.
+    """
+    knots = torch.randn(n, 2, *cells, generator=generator) * elastic_px
+    return F.interpolate(knots, size, mode="bicubic", align_corners=True)
+
+
+def warp(images: Tensor, matrix: Tensor, size: Size, displacement: Tensor | None = None) -> Tensor:
+    """Resample images by affine maps and displacements, once, bilinear, black outside.
+
+    Args:
+        images: (B, C, H, W), float.
+        matrix: (B, 3, 3), from image pixels to output pixels.
+        size: (H, W) of the output, pixels.
+        displacement: (B, 2, *size), output pixels: output pixel p shows what the affine map alone
+            would show at p + displacement(p); `displaced` moves points alike.
+    Returns: (B, C, *size), dtype and device of `images`.
+    Raises: ValueError for shapes that do not match.
+    """
+    if images.ndim != 4 or matrix.shape != (len(images), 3, 3):
+        raise ValueError(
+            "images, matrix: expected (B, C, H, W) and (B, 3, 3), "
+            f"got {tuple(images.shape)} and {tuple(matrix.shape)}"
+        )
+    # affine_grid wants, on [-1, 1] from edge to edge, the way back from output to image
+    back = (
+        _to_unit(images.shape[-2:])
+        @ torch.linalg.inv(matrix.double().cpu())
+        @ (torch.linalg.inv(_to_unit(size)))
+    )
+    theta = back[:, :2].to(images.device, images.dtype)
+    grid = F.affine_grid(theta, [len(images), 1, *size], align_corners=False)
+    if displacement is not None:
+        per_px = torch.tensor([2 / size[1], 2 / size[0]], dtype=images.dtype, device=images.device)
+        moved = displacement.to(images).movedim(1, -1) * per_px
+        grid = grid + moved @ theta[:, None, :, :2].transpose(-1, -2)
+    return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+
+
+def displaced(points: Tensor, displacement: Tensor, steps: int = 12) -> Tensor:
+    """Where points go when their image is warped with a displacement: p + displacement(p) = point.
+
+    Args:
+        points: (B, L, 2) xy, output pixels, after the affine map; NaN stays NaN.
+        displacement: (B, 2, H, W), pixels.
+        steps: fixed-point iterations; each shrinks the error by the field's steepest slope.
+    Returns: (B, L, 2); NaN where the field folds and the last step was still over 0.05 px.
+    """
+    height, width = displacement.shape[-2:]
+    field = displacement.double()
+    per_px = torch.tensor([2 / width, 2 / height], dtype=torch.float64, device=field.device)
+    wanted = points.double()
+    found = wanted
+    for _ in range(steps):
+        unit = (torch.nan_to_num(found) + 0.5) * per_px - 1
+        offset = F.grid_sample(field, unit.unsqueeze(1), padding_mode="border", align_corners=False)
+        before, found = found, wanted - offset.squeeze(2).transpose(1, 2)
+    lost = ((found - before).abs() > 0.05).any(-1, keepdim=True)
+    return found.masked_fill(lost, torch.nan).to(points.dtype)
+
+
+def intensity(
+    images: Tensor,
+    *,
+    gain_range: tuple[float, float],
+    gamma_range: tuple[float, float],
+    noise_sd: float,
+    blur_px: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """Another exposure of the same picture: gamma, gain, blur, then noise; one draw per image.
+
+    Args:
+        images: (B, 1, H, W), 0 to 255.
+        gain_range: factor on the values, uniform between the two.
+        gamma_range: exponent on values / 255, log-uniform between the two.
+        noise_sd: standard deviation of the noise, uniform in 0 to this, grey levels.
+        blur_px: standard deviation of a Gaussian blur, uniform in 0 to this, pixels.
+        generator: on the CPU.
+    Returns: (B, 1, H, W), clipped to 0 to 255.
+    """
+    draw = torch.rand(4, len(images), 1, 1, 1, generator=generator).to(images.device)
+    low, high = (math.log(g) for g in gamma_range)
+    changed = 255 * (images / 255).clamp(0, 1) ** torch.exp(low + (high - low) * draw[0])
+    changed = changed * (gain_range[0] + (gain_range[1] - gain_range[0]) * draw[1])
+    if blur_px > 0:
+        changed = _blur(changed, (blur_px * draw[2]).flatten())
+    if noise_sd > 0:
+        seed = int(torch.randint(2**62, (1,), generator=generator))
+        on_device = torch.Generator(images.device).manual_seed(seed)
+        noise = torch.empty_like(changed).normal_(generator=on_device)
+        changed = changed + noise_sd * draw[3] * noise
+    return changed.clamp(0, 255)
+
+
+def _blur(images: Tensor, sd_px: Tensor) -> Tensor:
+    """Gaussian blur of (B, 1, H, W) images, each with its own standard deviation (B,), pixels."""
+    radius = max(1, math.ceil(3 * sd_px.max().item()))
+    offset = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+    weight = (-0.5 * (offset / sd_px.clamp(min=0.05).unsqueeze(-1)) ** 2).softmax(-1)
+    stack = F.pad(images.transpose(0, 1), [radius] * 4, mode="replicate")
+    stack = F.conv2d(stack, weight[:, None, None, :], groups=len(images))
+    return F.conv2d(stack, weight[:, None, :, None], groups=len(images)).transpose(0, 1)
+
+
+def cutout(images: Tensor, *, holes: int, size_frac: float, generator: torch.Generator) -> Tensor:
+    """Rectangles of one random grey level put over each image.
+
+    Args:
+        images: (B, 1, H, W), 0 to 255.
+        holes: rectangles per image.
+        size_frac: their sides, uniform in 0 to this share of H and of W.
+        generator: on the CPU.
+    Source: DeVries and Taylor 2017, arXiv:1708.04552.
+    """
+    n, height, width = len(images), images.shape[-2], images.shape[-1]
+    for _ in range(holes):
+        draw = torch.rand(5, n, 1, 1, 1, generator=generator).to(images.device)
+        x = torch.arange(width, device=images.device)
+        y = torch.arange(height, device=images.device).unsqueeze(-1)
+        inside_x = (x - draw[0] * width).abs() <= draw[2] * size_frac * width / 2
+        inside_y = (y - draw[1] * height).abs() <= draw[3] * size_frac * height / 2
+        images = torch.where(inside_x & inside_y, 255 * draw[4], images)
+    return images
+
+
+def _to_unit(size: Size | torch.Size) -> Tensor:
+    """(3, 3): from pixels, centres at integers, to [-1, 1] between the outer edges."""
+    height, width = size
+    rows = [[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def affine(
+    images: Tensor,
+    points: Tensor,
+    *,
+    rotate_deg: float = 3.0,
+    scale_range: tuple[float, float] = (0.95, 1.05),
+    translate_frac: float = 0.03,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Rotate, scale and shift images and their points by the same random maps.
+
+    Args:
+        images: (B, C, H, W), float.
+        points: (B, L, 2) xy, pixels of `images`; NaN stays NaN.
+        rotate_deg, scale_range, translate_frac, generator: see `random_affine`.
+    Returns: (B, C, H, W) images, black where nothing was, and (B, L, 2) points.
+    """
+    size = (images.shape[-2], images.shape[-1])
+    matrix = random_affine(
+        len(images),
+        size,
+        rotate_deg=rotate_deg,
+        scale_range=scale_range,
+        translate_frac=translate_frac,
+        generator=generator,
+    )
+    return warp(images, matrix, size), apply(matrix.to(points.device), points)

@@ -1,0 +1,189 @@
+"""Batches for training and prediction: one resampling, from stored canvas to network input.
+
+Three frames: source (the image as stored, where errors are measured), canvas (all images at one
+size, on disk), input (what the network sees). Mirroring, fitting and augmentation are matrices
+between them, so a picture is interpolated once and its points move by the same product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lmkit.augment import cutout, displaced, intensity, random_affine, random_elastic, warp
+from lmkit.config import RunConfig
+from lmkit.data import Dataset
+from lmkit.geometry import Size, apply, fit_matrix, mirror_matrix, scale_matrix
+from lmkit.images import Canvas, open_canvas
+from lmkit.samples import Samples
+
+OVERSAMPLE = 2.0  # canvas pixels per input pixel, so that one bilinear sample does not alias
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the network gets, and the way back.
+
+    Attributes:
+        images: (B, 1, H, W) float32, about -2 to 2.
+        points: (B, L, 2) xy float32, input pixels; NaN = not annotated or moved out of the input.
+        to_input: (B, 3, 3) float64, from source pixels to input pixels; stays on the CPU.
+        spacing_mm: (B, 2) float64, mm per source pixel, x and y; stays on the CPU.
+    """
+
+    images: Tensor
+    points: Tensor
+    to_input: Tensor
+    spacing_mm: Tensor
+
+    @property
+    def px_per_mm(self) -> Tensor:
+        """(B, 2) float64: input pixels along x and y that a millimetre in any direction covers.
+
+        The root of the summed squares over both directions, so that a circle of 1 mm, rotated
+        and scaled with its picture, has these standard deviations.
+        """
+        jacobian = self.to_input[:, :2, :2] / self.spacing_mm[:, None, :]
+        return jacobian.square().sum(-1).sqrt()
+
+
+def canvas_size(dataset: Dataset, config: RunConfig) -> Size:
+    """(H, W) of the canvas: up to twice the input, not beyond the largest image's own pixels."""
+    sizes = {dataset.size(image) for image in dataset.images["image"].iloc[:64]}
+    return canvas_frame(sizes, config)
+
+
+def canvas_frame(sizes: set[Size], config: RunConfig) -> Size:
+    """(H, W) of a canvas for images of these (H, W), pixels; see `canvas_size`."""
+    shrink = [1 / fit_matrix(s, config.input_hw, config.keep_aspect)[[0, 1], [0, 1]] for s in sizes]
+    factor = min(OVERSAMPLE, max(1.0, torch.stack(shrink).max().item()))
+    return round(config.input_hw[0] * factor), round(config.input_hw[1] * factor)
+
+
+def canvas_for(dataset: Dataset, config: RunConfig) -> Canvas:
+    """The dataset's images at canvas size, from the cache folder."""
+    names = list(dataset.images["image"])
+    frame = canvas_size(dataset, config)
+    return open_canvas(names, dataset.read, dataset.fingerprint, frame, config.keep_aspect)
+
+
+def source_to_input(samples: Samples, source_hw: np.ndarray, config: RunConfig) -> Tensor:
+    """The map of each sample's image into the network's input: mirrored where asked, then fitted.
+
+    Args:
+        source_hw: (number of images in the dataset, 2) H and W, pixels.
+    Returns: (N, 3, 3) float64, from source pixels to input pixels.
+    """
+    known: dict[tuple[int, int, bool], Tensor] = {}
+    for height, width in np.unique(source_hw, axis=0).tolist():
+        fit = fit_matrix((height, width), config.input_hw, config.keep_aspect)
+        known[height, width, False] = fit
+        known[height, width, True] = fit @ mirror_matrix((height, width))
+    sizes, flags = source_hw[samples.index].tolist(), samples.mirrored.tolist()
+    return torch.stack([known[h, w, flag] for (h, w), flag in zip(sizes, flags, strict=True)])
+
+
+class Feed:
+    """Serves batches of some samples.
+
+    Args:
+        samples: what to show.
+        canvas: of the samples' dataset.
+        config: input size, aspect, augmentation.
+        device: where batches go.
+    """
+
+    def __init__(
+        self, samples: Samples, canvas: Canvas, config: RunConfig, device: torch.device
+    ) -> None:
+        self.samples, self.canvas, self.config, self.device = samples, canvas, config, device
+        self.points = torch.from_numpy(samples.points)
+        self.to_input = source_to_input(samples, canvas.source_hw, config)
+        canvas_to_source = torch.linalg.inv(canvas.matrix[samples.index])
+        self.canvas_to_input = self.to_input @ canvas_to_source
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def batch(
+        self, rows: np.ndarray, generator: torch.Generator | None = None, scale: float = 1.0
+    ) -> Batch:
+        """The samples of some rows; augmented when a generator is given and the settings say so.
+
+        Args:
+            rows: (B,) which samples.
+            scale: of the input size, see `RunConfig.sized`.
+        """
+        config, size = self.config, self.config.sized(scale)
+        resized = scale_matrix(config.input_hw, size, scale)
+        kinds = config.augment.split("+") if generator is not None else []
+        displacement = None
+        if "affine" in kinds:
+            moved = random_affine(
+                len(rows),
+                size,
+                rotate_deg=config.rotate_deg,
+                scale_range=config.scale_range,
+                translate_frac=config.translate_frac,
+                generator=generator,
+            )
+            resized = moved @ resized
+        to_input = resized @ self.to_input[rows]
+        points = apply(to_input, self.points[rows])
+        if "elastic" in kinds:
+            displacement = random_elastic(
+                len(rows),
+                size,
+                elastic_px=config.elastic_px * scale,
+                cells=config.elastic_cells,
+                generator=generator,
+            )
+            points = displaced(points, displacement)
+        edge = torch.tensor([size[1], size[0]]) - 0.5
+        outside = ((points < -0.5) | (points > edge)).any(-1, keepdim=True)
+        points = points.masked_fill(outside, torch.nan).float()
+        pixels = self.canvas.batch(self.samples.index[rows]).to(self.device, non_blocking=True)
+        images = warp(pixels.float(), resized @ self.canvas_to_input[rows], size, displacement)
+        images = self._altered(images, kinds, generator).sub_(127.5).div_(64)
+        spacing_mm = torch.from_numpy(self.samples.spacing_mm[rows])
+        return Batch(images, points.to(self.device, non_blocking=True), to_input, spacing_mm)
+
+    def _altered(
+        self, images: Tensor, kinds: list[str], generator: torch.Generator | None
+    ) -> Tensor:
+        """The images with other grey values, where the settings say so."""
+        config = self.config
+        if generator is not None and "intensity" in kinds:
+            images = intensity(
+                images,
+                gain_range=config.gain_range,
+                gamma_range=config.gamma_range,
+                noise_sd=config.noise_sd,
+                blur_px=config.blur_px,
+                generator=generator,
+            )
+        if generator is not None and "cutout" in kinds:
+            images = cutout(
+                images,
+                holes=config.cutout_holes,
+                size_frac=config.cutout_frac,
+                generator=generator,
+            )
+        return images
+
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """All samples once, shuffled and augmented by the generator."""
+        order = torch.randperm(len(self), generator=generator).numpy()
+        scales = self.config.scales
+        for start in range(0, len(order), batch_size):
+            pick = int(torch.randint(len(scales), (1,), generator=generator))
+            yield self.batch(order[start : start + batch_size], generator, scales[pick])
+
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
+        """All samples once, in order, not augmented."""
+        for start in range(0, len(self), batch_size):
+            yield self.batch(np.arange(start, min(start + batch_size, len(self))))

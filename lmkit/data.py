@@ -1,0 +1,218 @@
+"""Datasets: open one, split it by patient, and line its images up for one model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lmkit import phantom
+from lmkit.config import InputError, RunConfig
+from lmkit.files import project_root
+from lmkit.images import image_size, read_image
+from lmkit.native import read_native
+from lmkit.tables import SPLITS, Tables
+from lmkit.textfiles import read_text_files
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images, landmarks and how to read a picture.
+
+    Attributes:
+        name: as in outputs/<name>/.
+        names: landmarks, in the order of the heatmaps.
+        sides: (left, right), one of them, or () for a dataset without sides.
+        images: image, patient, split, spacing_x_mm, spacing_y_mm; one row per image.
+        landmarks: image, side ('all' without sides), landmark, x, y; source pixels; no row = not
+            annotated.
+        mirror_pairs: landmarks that change places in a mirrored image of the same side.
+        fingerprint: changes when an image or a landmark does.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    sides: tuple[str, ...]
+    images: pd.DataFrame
+    landmarks: pd.DataFrame
+    mirror_pairs: tuple[tuple[str, str], ...]
+    citation: str
+    licence: str
+    fingerprint: str
+    reader: Callable[[str], np.ndarray]
+    sizer: Callable[[str], tuple[int, int]]
+
+    def read(self, image: str) -> np.ndarray:
+        """(H, W) uint8 or uint16 grey values. Raises: InputError naming the file."""
+        return self.reader(image)
+
+    def size(self, image: str) -> tuple[int, int]:
+        """(H, W) of an image, pixels, without reading all of it."""
+        return self.sizer(image)
+
+    def points(self, side: str) -> np.ndarray:
+        """(N, L, 2) xy of a side, source pixels, ordered as `images`; NaN = not annotated."""
+        rows = self.landmarks[self.landmarks["side"] == side]
+        index = pd.MultiIndex.from_product([self.images["image"], self.names])
+        xy = rows.set_index(["image", "landmark"])[["x", "y"]].reindex(index)
+        return xy.to_numpy(float).reshape(len(self.images), len(self.names), 2)
+
+    def sizes(self) -> np.ndarray:
+        """(N, 2) H and W of all images, pixels."""
+        return np.array([self.size(image) for image in self.images["image"]])
+
+    @property
+    def spacing_mm(self) -> np.ndarray:
+        """(N, 2) x, y, mm per source pixel; NaN = not stated."""
+        return self.images[["spacing_x_mm", "spacing_y_mm"]].to_numpy(float)
+
+
+def open_dataset(
+    name_or_folder: str | Path,
+    *,
+    phantom_patients: tuple[int, int, int] = (240, 40, 85),
+    phantom_seed: int = 0,
+    split_fractions: tuple[float, float, float] = (0.7, 0.1, 0.2),
+    split_seed: int = 0,
+) -> Dataset:
+    """Open the built-in phantom or a dataset folder.
+
+    Args:
+        name_or_folder: `phantom`, or a folder in the native layout or with one text file per
+            image; relative to the current folder, else to the project folder.
+        phantom_patients, phantom_seed: which phantom.
+        split_fractions, split_seed: train, val, test shares of the patients without a split.
+    Raises: InputError naming the file, the row, what was expected and what came.
+    """
+    if str(name_or_folder) == "phantom":
+        return _open_phantom(phantom_patients, phantom_seed)
+    folder = Path(name_or_folder).expanduser()
+    if not folder.is_absolute() and not folder.is_dir():
+        beside = project_root() / folder
+        folder = beside if beside.is_dir() else folder
+    tables = _read_folder(folder)
+    images = tables.images.assign(split=_fill_split(tables.images, split_fractions, split_seed))
+    return Dataset(
+        name=tables.name,
+        names=tables.names,
+        sides=tables.sides,
+        images=images,
+        landmarks=tables.landmarks,
+        mirror_pairs=tables.mirror_pairs,
+        citation=tables.citation,
+        licence=tables.licence,
+        fingerprint=_fingerprint(images, tables.landmarks, tables.paths),
+        reader=lambda image: read_image(tables.paths[image]),
+        sizer=lambda image: image_size(tables.paths[image]),
+    )
+
+
+def open_for(config: RunConfig) -> Dataset:
+    """The dataset of a run, with `config.spacing_mm` where an image states no spacing."""
+    dataset = open_dataset(
+        config.dataset,
+        phantom_patients=config.phantom_patients,
+        phantom_seed=config.phantom_seed,
+        split_fractions=config.split_fractions,
+        split_seed=config.split_seed,
+    )
+    unknown = np.isnan(dataset.spacing_mm).any(1)
+    if not unknown.any() and config.spacing_mm is not None:
+        raise InputError(
+            f"spacing_mm: expected images of {config.dataset} that state no spacing, got none; "
+            "leave spacing_mm out, or mend the dataset's own spacing"
+        )
+    if not unknown.any():
+        return dataset
+    if config.spacing_mm is None:
+        raise InputError(
+            f"{config.dataset}: expected a pixel spacing for every image, got none for "
+            f"{unknown.sum()}, first {dataset.images['image'][unknown.argmax()]}; state it in the "
+            "dataset, or pass spacing_mm, such as -p spacing_mm 0.1667"
+        )
+    stated = dict(zip(("spacing_x_mm", "spacing_y_mm"), config.spacing_mm, strict=True))
+    return replace(dataset, images=dataset.images.fillna(stated))
+
+
+def _open_phantom(patients: tuple[int, int, int], seed: int) -> Dataset:
+    if min(patients) < 0 or sum(patients) < 1:
+        raise InputError(f"phantom_patients: expected three counts >= 0, got {patients}")
+    images, landmarks = phantom.table(seed, sum(patients))
+    number = {image: i for i, image in enumerate(images["image"])}
+    stated = f"{phantom.VERSION} {seed} {phantom.DIFFICULTY}"
+    digest = hashlib.blake2b(stated.encode(), digest_size=12)
+    digest.update(landmarks.to_csv(index=False).encode())
+    # notices changed code even where VERSION was not raised: some mouths, and a whole drawing
+    digest.update(repr([phantom.anatomy(seed, index) for index in range(8)]).encode())
+    digest.update(phantom.draw(phantom.anatomy(seed, 0)).tobytes())
+    return Dataset(
+        name="phantom",
+        names=phantom.NAMES,
+        sides=phantom.SIDES,
+        images=images[["image", "patient"]].assign(
+            split=np.repeat(SPLITS, patients),
+            spacing_x_mm=images["spacing_x_mm"],
+            spacing_y_mm=images["spacing_y_mm"],
+        ),
+        landmarks=landmarks,
+        mirror_pairs=(),
+        citation="synthetic: drawn by lmkit.phantom, says nothing clinical",
+        licence="MIT",
+        fingerprint=digest.hexdigest(),
+        reader=lambda image: phantom.draw(phantom.anatomy(seed, number[image])),
+        sizer=lambda image: phantom.HW,
+    )
+
+
+def _read_folder(folder: Path) -> Tables:
+    if not folder.is_dir():
+        raise InputError(
+            f"dataset: expected phantom or a dataset folder, got {str(folder)!r}, which is missing"
+        )
+    if (folder / "images.csv").exists() or (folder / "landmarks.csv").exists():
+        return read_native(folder)
+    if (folder / "annotations").is_dir():
+        return read_text_files(folder)
+    got = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "an empty folder"
+    raise InputError(
+        f"{folder}: expected dataset.yaml, images.csv, landmarks.csv and images/, or images/ and "
+        f"annotations/, got {got}"
+    )
+
+
+def _fill_split(images: pd.DataFrame, fractions: tuple[float, ...], seed: int) -> pd.Series:
+    """The split column with the patients that have none dealt out, a patient as a whole."""
+    split = images["split"].copy()
+    patients = images.loc[split == "", "patient"].unique()
+    stated = images[split != ""].drop_duplicates("patient").set_index("patient")["split"]
+    dealt = dict(stated)  # an image without a split follows its patient's other images
+    free = np.array(sorted(p for p in patients if p not in dealt), dtype=object)
+    np.random.default_rng(seed).shuffle(free)
+    for name, part in zip(SPLITS, np.split(free, _ends(fractions, len(free))), strict=True):
+        dealt |= dict.fromkeys(part, name)
+    split[split == ""] = images.loc[split == "", "patient"].map(dealt)
+    return split
+
+
+def _ends(fractions: tuple[float, ...], n: int) -> list[int]:
+    """Where train and val end among n patients; no split with a share stays empty if n allows."""
+    counts = np.round(np.diff(np.round(np.cumsum([0, *fractions]) * n))).astype(int)
+    for i, share in enumerate(fractions):
+        if share > 0 and counts[i] == 0 and counts.max() > 1:
+            counts[counts.argmax()] -= 1
+            counts[i] = 1
+    return [int(end) for end in np.cumsum(counts)[:-1]]
+
+
+def _fingerprint(images: pd.DataFrame, landmarks: pd.DataFrame, paths: dict[str, Path]) -> str:
+    """Digest of the tables and of the image files' bytes."""
+    digest = hashlib.blake2b(digest_size=12)
+    for table in (images, landmarks):
+        digest.update(table.to_csv(index=False).encode())
+    for path in paths.values():
+        digest.update(hashlib.blake2b(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,133 @@
+"""Types of settings: what text, numbers and switches as papermill and YAML pass them become."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong; the message alone says what, where and what to do."""
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython prints these lines instead of a traceback."""
+        return [f"InputError: {self}"]
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """'; did you mean X?' for the closest known word, whatever the case, or nothing."""
+    folded = {name.casefold(): name for name in known}
+    close = difflib.get_close_matches(str(word).casefold(), folded, n=1, cutoff=0.6)
+    return f"; did you mean {folded[close[0]]}?" if close else ""
+
+
+def one_of(choices: Mapping[str, str]) -> Any:
+    """A text field that takes the keys of `choices`; false, no, off mean none where allowed."""
+
+    def check(value: object) -> str:
+        if "none" in choices and (value is None or str(value).lower() in ("false", "no", "off")):
+            return "none"
+        if isinstance(value, str) and value in choices:
+            return value
+        raise ValueError(
+            f"expected {' | '.join(choices)}, got {value!r}{nearest(str(value), choices)}"
+        )
+
+    return Annotated[str, BeforeValidator(check, json_schema_input_type=str)]
+
+
+def any_of(choices: Mapping[str, str]) -> Any:
+    """A text field that takes keys of `choices` joined by +; kept in the order of `choices`."""
+
+    def check(value: object) -> str:
+        if value is None or str(value).lower() in ("false", "no", "off", "none"):
+            return "none"
+        parts = [part.strip() for part in value.split("+")] if isinstance(value, str) else [value]
+        wrong = [part for part in parts if part not in choices or part == "none"]
+        if wrong:
+            raise ValueError(
+                f"expected {' | '.join(choices)}, or several joined by +, got {value!r}"
+                f"{nearest(str(wrong[0]), choices)}"
+            )
+        return "+".join(name for name in choices if name in parts)
+
+    return Annotated[str, BeforeValidator(check, json_schema_input_type=str)]
+
+
+def _numbers(value: object) -> object:
+    """Text as papermill passes it, '256, 256' or '256x256' or '[256 256]', as a list of numbers."""
+    if isinstance(value, str):
+        return [part for part in re.split(r"[\s,;x×\[\]()/]+", value.strip()) if part]
+    return value
+
+
+def _not_a_switch(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"expected a number, got {value!r}")
+    return value
+
+
+def _off_is_none(value: object) -> object:
+    off = value is False or str(value).lower() in ("none", "off", "false", "no", "", "0", "0.0")
+    return None if off else _not_a_switch(value)
+
+
+def _whole(value: object) -> object:
+    """Text such as '1e2', which YAML does not take for a number, as 100."""
+    if isinstance(value, str):
+        try:
+            return int(float(value)) if float(value).is_integer() else value
+        except (ValueError, OverflowError):
+            return value
+    return _not_a_switch(value)
+
+
+def _text(value: object) -> object:
+    """Names such as 7 or 2024-01-01, which papermill and YAML take for numbers and dates."""
+    known = isinstance(value, int | float | date) and not isinstance(value, bool)
+    return str(value) if known else value
+
+
+def _schedule(value: object) -> object:
+    """'3→5', '3->5', '3-5' or '3 5' as two numbers; 'constant' and none as None."""
+    if isinstance(value, str) and value.strip().lower() != "constant":
+        value = re.sub(r"→|->|(?<=\d)\s*-\s*(?=\d)", " ", value)
+    elif isinstance(value, str):
+        return None
+    if value is None or value is False or value == "" or str(value).lower() in ("none", "off"):
+        return None
+    return _numbers(value)
+
+
+def _floats(value: object) -> object:
+    """A single number as a list of one."""
+    return [value] if isinstance(value, int | float) else _numbers(value)
+
+
+def _spacing(value: object) -> object:
+    """One number stands for both axes."""
+    if isinstance(value, str | int | float):
+        value = _off_is_none(value)
+        parts = _numbers(str(value)) if value is not None else None
+        return parts * 2 if isinstance(parts, list) and len(parts) == 1 else parts
+    return value
+
+
+Int = Annotated[int, BeforeValidator(_whole)]
+Text = Annotated[str, BeforeValidator(_text)]
+Float = Annotated[float, BeforeValidator(_not_a_switch), Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Ints = Annotated[tuple[int, ...], BeforeValidator(_numbers)]
+IntPair = Annotated[tuple[int, int], BeforeValidator(_numbers)]
+FloatPair = Annotated[tuple[float, float], BeforeValidator(_numbers)]
+FloatTriple = Annotated[tuple[float, float, float], BeforeValidator(_numbers)]
+IntTriple = Annotated[tuple[int, int, int], BeforeValidator(_numbers)]
+Scales = Annotated[tuple[Positive, ...], BeforeValidator(_floats)]
+Optional = Annotated[Positive | None, BeforeValidator(_off_is_none)]
+Schedule = Annotated[tuple[Positive, Positive] | None, BeforeValidator(_schedule)]
+Spacing = Annotated[tuple[Positive, Positive] | None, BeforeValidator(_spacing)]

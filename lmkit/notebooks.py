@@ -1,0 +1,159 @@
+"""Run a numbered notebook by papermill and keep the executed copy in its run folder.
+
+python -m lmkit.notebooks 03_train -p side left -f my.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import yaml
+from papermill.exceptions import PapermillExecutionError
+from PIL import Image
+
+from lmkit.config import InputError, nearest
+from lmkit.data import open_for
+from lmkit.evaluate import summary_table
+from lmkit.files import atomic_path, project_root, read_yaml
+from lmkit.parameters import configure
+from lmkit.runs import run_folder
+from lmkit.stages import report_run
+
+KEPT = "keep_output"  # cells with this tag keep their output in the committed notebook
+
+
+def notebook_names() -> list[str]:
+    """The numbered notebooks of the project, without suffix."""
+    return sorted(path.stem for path in (project_root() / "notebooks").glob("[0-9]*.ipynb"))
+
+
+def execute(name: str, parameters: dict[str, Any]) -> Path:
+    """Run a notebook; its log goes to standard output, the executed copy into the run folder.
+
+    Args:
+        name: without suffix, such as 03_train.
+        parameters: as for papermill -p.
+    Returns: the executed notebook.
+    Raises: InputError for wrong parameters, before anything runs, or when a cell fails; the
+        notebook with the failing cell is then kept beside the runs as <name>.failed.ipynb.
+    """
+    if name not in notebook_names():
+        known = notebook_names()
+        raise InputError(
+            f"notebook: expected {' | '.join(known)}, got {name!r}{nearest(name, known)}"
+        )
+    config = configure(parameters)
+    folder = run_folder(config, open_for(config))
+    source = project_root() / "notebooks" / f"{name}.ipynb"
+    with tempfile.TemporaryDirectory() as scratch:
+        output = Path(scratch) / source.name
+        try:
+            papermill.execute_notebook(
+                source, output, parameters, progress_bar=False, stdout_file=sys.stdout
+            )
+        except PapermillExecutionError as error:
+            kept = folder.parent / f"{folder.name}.{name}.failed.ipynb"
+            _move(output, kept)
+            raise InputError(f"{name}: {error.ename}: {error.evalue}; see {kept}") from None
+        _move(output, folder / source.name)
+    (folder.parent / f"{folder.name}.{name}.failed.ipynb").unlink(missing_ok=True)
+    return folder / source.name
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a file into place in one step, also from another file system."""
+    with atomic_path(target) as part:
+        part.write_bytes(source.read_bytes())
+
+
+def refresh(name: str) -> None:
+    """Run a committed notebook with its defaults and keep only the outputs that are to be kept.
+
+    Kept are the outputs of cells tagged `keep_output`, pictures reduced to 128 colours.
+    """
+    path = project_root() / "notebooks" / f"{name}.ipynb"
+    with tempfile.TemporaryDirectory() as scratch:
+        executed = Path(scratch) / path.name
+        papermill.execute_notebook(path, executed, progress_bar=False, cwd=path.parent)
+        done = nbformat.read(executed, as_version=4)
+    notebook = nbformat.read(path, as_version=4)
+    count = 0
+    for cell, ran in zip(notebook.cells, done.cells, strict=True):
+        if cell.cell_type == "code":
+            count += 1
+            cell.execution_count = count
+            cell.outputs = ran.outputs if KEPT in cell.metadata.get("tags", []) else []
+            for output in cell.outputs:
+                output.pop("metadata", None) if output.output_type == "stream" else None
+                _shrink(output)
+    nbformat.write(notebook, path)
+
+
+def _shrink(output: Any) -> None:
+    picture = output.get("data", {}).get("image/png")
+    if picture is not None:
+        small = io.BytesIO()
+        Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB").quantize(128).save(
+            small, "PNG", optimize=True
+        )
+        output["data"]["image/png"] = base64.b64encode(small.getvalue()).decode()
+    if output.get("execution_count") is not None:
+        output["execution_count"] = None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m lmkit.notebooks", description=__doc__)
+    parser.add_argument("notebook", nargs="*", help="such as 03_train; several run one by one")
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"))
+    parser.add_argument("-f", action="append", default=[], metavar="FILE", help="YAML parameters")
+    parser.add_argument("--refresh", action="store_true", help="rewrite the committed outputs")
+    given = parser.parse_args(arguments)
+    if not given.notebook and not given.refresh:
+        parser.error(f"name a notebook: {', '.join(notebook_names())}")
+    try:
+        if given.refresh:
+            for name in given.notebook or notebook_names():
+                refresh(name)
+            return 0
+        parameters: dict[str, Any] = {}
+        for file in given.f:
+            parameters |= read_yaml(Path(file))
+        parameters |= {key: _value(key, text) for key, text in given.p}
+        for name in given.notebook:
+            executed = execute(name, parameters)
+        _report(parameters)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"executed notebook: {executed}")
+    return 0
+
+
+def _value(key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        raise InputError(f"{key}: expected a YAML value, got {text!r}") from None
+
+
+def _report(parameters: dict[str, Any]) -> None:
+    """Print the table of the run's splits, if it is finished."""
+    run = report_run(configure(parameters))
+    if run is not None and run.finished:
+        for split, rows in run.predictions.groupby("split", sort=False):
+            print(f"\n{split}, {run.folder}")
+            print(summary_table(rows).to_string())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""From a notebook's parameters and a preset to a RunConfig: default < preset < parameter."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lmkit.config import InputError, RunConfig, make_config, nearest
+from lmkit.files import project_root, read_yaml
+
+WHERE_NOT_WHAT = {"run", "outputs", "dataset", "side", "preset", "device"}  # not in a run's hash
+
+
+def preset_names() -> list[str]:
+    """The presets in params/."""
+    return sorted(path.stem for path in (project_root() / "params").glob("*.yaml"))
+
+
+def read_preset(name: str, _seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Settings of a preset: a name in params/, or the path of a YAML file.
+
+    A preset may name another under `preset:` and then states only what differs.
+    Raises: InputError naming the nearest preset, or the file and what is wrong in it.
+    """
+    path = project_root() / "params" / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")):
+        path = (
+            Path(_seen[-1]).parent / Path(name).expanduser() if _seen else Path(name).expanduser()
+        )
+        name = str(path)
+    elif name not in preset_names():
+        known = preset_names()
+        raise InputError(
+            f"preset: expected {' | '.join(known)}, got {name!r}{nearest(name, known)}"
+        )
+    if name in _seen:
+        raise InputError(f"{path}: preset: expected no circle, got {' -> '.join((*_seen, name))}")
+    settings = read_yaml(path)
+    unknown = [key for key in settings if key not in RunConfig.model_fields]
+    if unknown:
+        hint = nearest(unknown[0], RunConfig.model_fields)
+        raise InputError(f"{path}: unknown parameter {unknown[0]}{hint}")
+    base = settings.pop("preset", None)
+    whole = (read_preset(str(base), (*_seen, name)) if base else {}) | settings
+    try:
+        make_config(whole)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return whole
+
+
+def configure(settings: Mapping[str, object]) -> RunConfig:
+    """A RunConfig from given settings over their preset over the defaults."""
+    preset = settings.get("preset", RunConfig.model_fields["preset"].default)
+    return make_config(read_preset(str(preset)) | dict(settings))
+
+
+def resolve(namespace: Mapping[str, Any], quiet: bool = False) -> RunConfig:
+    """The RunConfig of a notebook, printed; call it in the first cell after the parameters.
+
+    The parameters cell holds defaults, papermill's injected cell holds what was asked for; a value
+    edited by hand in the parameters cell counts as asked for.
+
+    Args:
+        namespace: the notebook's `globals()`; outside a notebook, the settings themselves.
+        quiet: do not print.
+    Raises: InputError for an unknown key, a wrong type or a value out of range.
+    """
+    if "In" not in namespace:  # outside IPython: plain settings
+        asked = dict(namespace)
+    elif not any(namespace["In"]):  # nbval keeps no history, and injects nothing
+        asked = _edited({k: v for k, v in namespace.items() if k in RunConfig.model_fields})
+    else:
+        cell, *injected = _parameter_cells(namespace["In"])
+        asked = _edited(_assignments(cell, namespace))
+        for cell in injected:
+            asked |= _assignments(cell, namespace)
+    config = configure(asked)
+    if not quiet:
+        print(describe(config, asked))
+    return config
+
+
+def _edited(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What was changed by hand in a parameters cell, whose values are the defaults."""
+    fields = RunConfig.model_fields
+    return {k: v for k, v in values.items() if k not in fields or v != fields[k].default}
+
+
+def _parameter_cells(history: Sequence[str]) -> list[str]:
+    """The last run parameters cell ('# Parameters: ...') and the last injected one after it."""
+    starts = [i for i, cell in enumerate(history) if cell.lstrip().startswith("# Parameters:")]
+    if not starts:
+        raise InputError(
+            "parameters cell: expected a cell that starts with `# Parameters:` before this "
+            "one, found none; put the line back and run that cell"
+        )
+    injected = [
+        cell
+        for cell in history[starts[-1] + 1 :]
+        if cell.lstrip().startswith("# Parameters")
+        and not cell.lstrip().startswith("# Parameters:")
+    ]
+    return [history[starts[-1]], *injected[-1:]]
+
+
+def _assignments(cell: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """name -> value for the top-level assignments of a cell, literals read from its text."""
+    found = {}
+    try:
+        body = ast.parse(cell).body
+    except SyntaxError as error:
+        raise InputError(
+            f"parameters cell line {error.lineno}: expected `name = value`, got {error.text!r}"
+        ) from None
+    for node in body:
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        for target in targets:
+            if isinstance(target, ast.Name):
+                try:
+                    found[target.id] = ast.literal_eval(node.value)
+                except ValueError:  # an expression: its value is in the namespace
+                    found[target.id] = namespace[target.id]
+    return found
+
+
+def describe(config: RunConfig, asked: Mapping[str, object] | None = None) -> str:
+    """The settings as a table: key, value, unit, where it came from, help."""
+    preset = read_preset(config.preset)
+    rows = []
+    for key, field in RunConfig.model_fields.items():
+        origin = "default"
+        if key in (asked or {}):
+            origin = "parameter"
+        elif key in preset:
+            origin = config.preset
+        value = getattr(config, key)
+        shown = " ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value}"
+        unit = field.json_schema_extra["unit"]  # type: ignore[index,call-overload]
+        rows.append(
+            f"{key:17} {shown or '-':17} {unit:18} {origin:10} {field.description}".rstrip()
+        )
+    return "\n".join(rows)
+
+
+def settings_hash(config: RunConfig) -> str:
+    """Eight hex digits for what is computed, not where: equal for left and right.
+
+    Only what differs from the defaults enters, so a setting added later keeps old names valid.
+    """
+    given = config.model_dump(mode="json", exclude_defaults=True)
+    given = {key: value for key, value in given.items() if key not in WHERE_NOT_WHAT}
+    return hashlib.blake2b(json.dumps(given, sort_keys=True).encode(), digest_size=4).hexdigest()
+
+
+def run_name(config: RunConfig) -> str:
+    """The run's folder name: as given, else preset and hash.
+
+    Raises: InputError for a name that is not one plain folder name.
+    """
+    if config.run and not re.fullmatch(r"\w[\w.-]{0,99}", config.run):
+        raise InputError(
+            "run: expected up to 100 letters, digits, '.', '-' and '_', not starting with '.' or "
+            f"'-', got {config.run!r}"
+        )
+    preset = re.sub(r"[^\w.-]", "_", Path(config.preset).stem)[:60]
+    return config.run or f"{preset}-{settings_hash(config)}"

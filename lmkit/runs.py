@@ -1,0 +1,298 @@
+"""Run folders: outputs/<dataset>/<side>/<run>/. Everything is written under a temporary name and
+moved into place; metrics.json comes last, so a folder that has it is finished.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+from matplotlib.figure import Figure
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from lmkit import __version__
+from lmkit.config import InputError, RunConfig, make_config
+from lmkit.data import Dataset
+from lmkit.evaluate import pick_device, pick_precision, score
+from lmkit.files import (
+    atomic_path,
+    project_root,
+    read_yaml,
+    remove_stale_parts,
+    write_json,
+    write_text,
+)
+from lmkit.model import build, plain_weights
+from lmkit.parameters import run_name
+from lmkit.samples import run_side
+
+TEXT = ("split", "image", "patient", "side", "landmark")  # columns that stay text
+SAME_RUN = {"run", "preset", "outputs", "device", "dataset"}  # may differ between two calls for it
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder holds.
+
+    Attributes:
+        folder: outputs/<dataset>/<side>/<run>.
+        config: the settings.
+        about: versions and dataset fingerprint, from config.yaml.
+    """
+
+    folder: Path
+    config: RunConfig
+    about: dict[str, Any]
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """A row per epoch; see history.csv."""
+        return _read_csv(self.folder / "history.csv", ("epoch", "val_mre_mm"))
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """A row per landmark; see predictions.csv."""
+        return _read_csv(self.folder / "predictions.csv", (*TEXT, "error_mm"))
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json, or {} for a run that is not finished."""
+        path = self.folder / "metrics.json"
+        if not path.exists():
+            return {}
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            stored = None
+        if not isinstance(stored, dict):
+            raise InputError(
+                f"{path}: expected the JSON that training writes, got something else; delete it "
+                "and run 03 again, which trains nothing twice"
+            )
+        return stored
+
+    @property
+    def finished(self) -> bool:
+        """Trained to the last epoch and scored on the validation split."""
+        return "val" in self.metrics
+
+    def model(self) -> nn.Module:
+        """The best network of the run, on the run's device, in evaluation mode.
+
+        Returns: the network; for an ensemble a ModuleList of its members.
+        """
+        path = self.folder / "model.safetensors"
+        networks = [build(self.config, self.about["n_maps"]) for _ in range(self.config.ensemble)]
+        network = networks[0] if len(networks) == 1 else nn.ModuleList(networks)
+        try:
+            network.load_state_dict(load_file(path))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{path}: expected this run's weights, got: {reason}") from None
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network.to(pick_device(self.config)).eval()
+
+
+def run_folder(config: RunConfig, dataset: Dataset) -> Path:
+    """outputs/<dataset>/<side>/<run>, absolute; a relative `outputs` starts at the project."""
+    outputs = Path(config.outputs).expanduser()
+    if not outputs.is_absolute():
+        outputs = project_root() / outputs
+    return outputs / dataset.name / run_side(dataset, config.side) / run_name(config)
+
+
+def load_run(path: str | Path) -> Run:
+    """Open a run folder for reading.
+
+    Raises: InputError when it has no config.yaml, or one that is not a run's.
+    """
+    folder = Path(path)
+    if not (folder / "config.yaml").exists():
+        raise InputError(f"{folder}: expected a run folder with config.yaml, found none")
+    path = folder / "config.yaml"
+    stored = read_yaml(path)
+    settings, about = stored.get("settings"), stored.get("about")
+    if not isinstance(settings, dict) or not isinstance(about, dict):
+        raise InputError(f"{path}: expected settings: and about:, each with keys, got others")
+    missing = [key for key in ("dataset_fingerprint", "n_maps") if key not in about]
+    if missing:
+        raise InputError(f"{path}: about: expected {missing[0]}, found none")
+    try:
+        return Run(folder, make_config(settings), about)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def find_run(config: RunConfig, dataset: Dataset) -> Run | None:
+    """The run of these settings, or None where it was never started.
+
+    Raises: InputError when the folder holds a run of other settings or of other data.
+    """
+    folder = run_folder(config, dataset)
+    if not (folder / "config.yaml").exists():
+        if (folder / "checkpoint.pt").exists():
+            raise InputError(
+                f"{folder} holds a checkpoint without config.yaml, so nobody knows of which "
+                "settings; name another run, or remove that folder"
+            )
+        return None
+    run = load_run(folder)
+    old, new = run.config.model_dump(mode="json"), config.model_dump(mode="json")
+    different = [k for k in new if old[k] != new[k] and k not in SAME_RUN]
+    if not dataset.sides:
+        different = [key for key in different if key != "side"]
+    if different:
+        key = different[0]
+        raise InputError(
+            f"{folder} holds a run with {key} {old[key]}, got {key} {new[key]}; "
+            "name another run, or remove that folder"
+        )
+    return here(run, config, dataset)
+
+
+def named_run(config: RunConfig, dataset: Dataset) -> Run | None:
+    """The run called `config.run`, with its own settings; None without a name or such a run.
+
+    Raises: InputError when it was trained on other data.
+    """
+    folder = run_folder(config, dataset)
+    named = bool(config.run) and (folder / "config.yaml").exists()
+    return here(load_run(folder), config, dataset) if named else None
+
+
+def here(run: Run, config: RunConfig, dataset: Dataset) -> Run:
+    """The run with dataset, outputs and device as they are in this call.
+
+    Raises: InputError when `dataset` is not what the run was trained on.
+    """
+    if run.about["dataset_fingerprint"] != dataset.fingerprint:
+        raise InputError(
+            f"{run.folder} holds a run on other images or landmarks of {dataset.name}; "
+            "name another run, or remove that folder"
+        )
+    now = {key: getattr(config, key) for key in ("dataset", "outputs", "device")}
+    return replace(run, config=run.config.model_copy(update=now))
+
+
+def start_run(config: RunConfig, dataset: Dataset, n_maps: int) -> Run:
+    """The run folder of these settings, made where it is not there yet."""
+    run = find_run(config, dataset)
+    if run is None:
+        device = pick_device(config)
+        about = {
+            "started": datetime.now(UTC).date().isoformat(),
+            "lmkit": __version__,
+            "git_commit": _git_commit(),
+            "torch": str(torch.__version__),
+            "device": str(device),
+            "precision": pick_precision(config, device),
+            "threads": torch.get_num_threads(),
+            "dataset_name": dataset.name,
+            "dataset_fingerprint": dataset.fingerprint,
+            "n_maps": n_maps,
+        }
+        run = Run(run_folder(config, dataset), config, about)
+        stored = {"settings": config.model_dump(mode="json"), "about": about}
+        write_text(run.folder / "config.yaml", yaml.safe_dump(stored, sort_keys=False))
+    return run
+
+
+def other_side(run: Run) -> Run | None:
+    """The run of the same name on the other side, where it is finished."""
+    opposite = {"left": "right", "right": "left"}.get(run.folder.parent.name)
+    folder = run.folder.parent.parent / str(opposite) / run.folder.name
+    if opposite is None or not (folder / "config.yaml").exists():
+        return None
+    other = load_run(folder)
+    return other if other.finished else None
+
+
+def save_figure(run: Run, figure: Figure, name: str) -> None:
+    """figures/<name>.png in the run folder."""
+    with atomic_path(run.folder / "figures" / f"{name}.png") as part:
+        figure.savefig(part, format="png", dpi=110)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time writes a run folder; the lock goes with the process, killed or not.
+
+    Raises: InputError when another process holds it.
+    """
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                f"{folder}: expected to be alone, but another process is writing this run; "
+                "wait for it or name another run"
+            ) from None
+        remove_stale_parts(folder)
+        yield
+
+
+def write_scores(run: Run, predictions: pd.DataFrame) -> None:
+    """predictions.csv, then metrics.json; neither when the predictions cannot be scored."""
+    metrics = score(predictions)
+    with atomic_path(run.folder / "predictions.csv") as part:
+        predictions.to_csv(part, index=False)
+    write_json(run.folder / "metrics.json", metrics)
+
+
+def write_members(
+    run: Run, members: Sequence[nn.Module], histories: Sequence[pd.DataFrame]
+) -> None:
+    """model.safetensors of an ensemble, names led by the member's number, and history.csv."""
+    with atomic_path(run.folder / "model.safetensors") as part:
+        part.write_bytes(save(plain_weights(nn.ModuleList(members))))
+    mean = pd.concat(histories).groupby("epoch", as_index=False).mean()
+    with atomic_path(run.folder / "history.csv") as part:
+        mean.to_csv(part, index=False)
+
+
+def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A table that training wrote. Raises: InputError naming the file when it is not that."""
+    text = dict.fromkeys(TEXT, str)
+    try:
+        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])  # type: ignore[arg-type]
+    except FileNotFoundError:
+        raise InputError(f"{path}: expected a file that training writes, found none") from None
+    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{path}: expected the table that training writes, got: {reason}"
+        ) from None
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise InputError(f"{path}: expected columns {', '.join(columns)}, got no {missing[0]}")
+    return table
+
+
+def _git_commit() -> str:
+    """The commit of the project folder, with '+' for changes on top; '' outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        result = subprocess.run(
+            ["git", "-C", str(project_root()), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return result.stdout.strip() if result.returncode == 0 else ""
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except OSError:
+        return ""

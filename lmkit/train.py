@@ -1,0 +1,246 @@
+"""The training loop: one function, the same for every notebook, script and sweep."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm.auto import tqdm
+
+from lmkit import losses
+from lmkit.batches import Feed
+from lmkit.checkpoints import State, restore_state, save_state
+from lmkit.config import InputError, RunConfig
+from lmkit.evaluate import infer, maps_of, pick_device, target_of
+from lmkit.images import Canvas
+from lmkit.metrics import radial_error_mm, summarise
+from lmkit.model import build, plain_weights
+from lmkit.parameters import settings_hash
+from lmkit.samples import Samples
+
+
+def fit(
+    config: RunConfig,
+    samples: Samples,
+    canvas: Canvas,
+    folder: Path | None = None,
+    on_epoch: Callable[[pd.DataFrame], None] | None = None,
+    log: Callable[[str], None] = print,
+) -> tuple[nn.Module, pd.DataFrame]:
+    """Train on the train split, validate every epoch, keep the weights of the best one.
+
+    Args:
+        config: the settings.
+        samples: with splits train and val.
+        canvas: of the samples' dataset.
+        folder: a run folder; after every epoch it holds checkpoint.pt, history.csv and, of the
+            best epoch by validation MRE, model.safetensors. Where a checkpoint is found, training
+            goes on from it, to the same weights as if never stopped (CPU, float32; not with
+            max_minutes, which plans by the clock).
+        on_epoch: called with the history after every epoch.
+        log: one line an epoch: training and validation loss; validation MRE, median and SDR at 2,
+            2.5, 3 and 4 mm; learning rate; images per second.
+    Returns: the model with the best epoch's weights, and the history, a row per epoch.
+    Raises: InputError without training or validation images, or when the loss is not finite.
+    """
+    device = pick_device(config)
+    train, val = (Feed(samples.split(name), canvas, config, device) for name in ("train", "val"))
+    state = _start(config, len(samples.landmarks), device)
+    if folder is not None and (folder / "checkpoint.pt").exists():
+        restore_state(state, folder / "checkpoint.pt", device, settings_hash(config))
+        log(f"resumed after epoch {state.epoch} of {config.epochs}")
+    while state.epoch < planned_epochs(config, state.history):
+        if stalled(config, state.history):
+            log(f"stopped early: {config.monitor} has not improved for {config.early_stop} epochs")
+            break
+        row = train_epoch(state, train, config) | _validate(state, val)
+        line = _finish_epoch(state, row, config)
+        if folder is not None:
+            save_state(state, folder, settings_hash(config))
+        if on_epoch is not None:
+            on_epoch(pd.DataFrame(state.history))
+        log(line)
+    state.model.load_state_dict(state.best["weights"])
+    return state.model.eval(), pd.DataFrame(state.history)
+
+
+def planned_epochs(config: RunConfig, history: list[dict[str, float]]) -> int:
+    """Epochs in all: as set, or as many as `max_minutes` has room for at the pace so far.
+
+    The minutes count training and validation, of this and earlier calls. At least one epoch runs.
+    """
+    if config.max_minutes is None or not history:
+        return config.epochs
+    seconds = [row["seconds"] for row in history]
+    left = 60 * config.max_minutes - sum(seconds)
+    pace = sorted(seconds)[len(seconds) // 2]  # the median: a first epoch also warms up
+    return min(config.epochs, len(history) + max(0, int(left / pace)))
+
+
+def stalled(config: RunConfig, history: list[dict[str, float]]) -> bool:
+    """Whether the best epoch by the monitor lies `early_stop` epochs back."""
+    watched = [row[config.monitor] for row in history]
+    return bool(config.early_stop and watched) and (
+        len(watched) - 1 - watched.index(min(watched)) >= config.early_stop
+    )
+
+
+def check_batches(config: RunConfig, n: int) -> None:
+    """Refuse what batch norm cannot take: one value per channel. Raises: InputError.
+
+    Args:
+        n: training samples.
+    """
+    shrink = config.stem_stride * 2 ** (len(config.widths) - 1)
+    one_pixel = any(config.sized(scale) == (shrink, shrink) for scale in config.scales)
+    if one_pixel and (config.batch_size == 1 or n % config.batch_size == 1):
+        raise InputError(
+            f"batch_size: expected no batch of one image, for the deepest level of the network is "
+            f"one pixel, got {config.batch_size} with {n} training images; enlarge input_hw or "
+            "scales"
+        )
+
+
+def _start(config: RunConfig, n_maps: int, device: torch.device) -> State:
+    """Weights from the seed, Adam, the plateau's watch and the average of the weights."""
+    model = build(config, n_maps).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimiser = torch.optim.Adam(trained, lr=config.lr, fused=True)
+    scheduler = average = None
+    if config.scheduler == "plateau":
+        scheduler = ReduceLROnPlateau(
+            optimiser, mode="min", factor=config.lr_factor, patience=config.lr_patience
+        )
+    if config.ema_decay:
+        average = AveragedModel(
+            model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
+        )
+    return State(model, optimiser, scheduler, average)
+
+
+def lr_factor(config: RunConfig, epoch: float, epochs: int | None = None) -> float:
+    """What `lr` is multiplied by, `epoch` epochs after the start; a plateau's cuts come on top.
+
+    Args:
+        epochs: in all; those of the settings when not given.
+    """
+    done = epoch / (epochs or config.epochs)
+    factor = min(1.0, epoch / config.warmup_epochs) if config.warmup_epochs else 1.0
+    if config.scheduler == "cosine":
+        return factor * (0.505 + 0.495 * math.cos(math.pi * done))
+    if config.scheduler == "onecycle":
+        rising = done < 0.3
+        share = done / 0.3 if rising else (done - 0.3) / 0.7
+        low = 0.04 if rising else 1e-4
+        half = 0.5 * math.cos(math.pi * share)
+        return factor * (low + (1 - low) * (0.5 - half if rising else 0.5 + half))
+    return factor
+
+
+def train_epoch(state: State, feed: Feed, config: RunConfig) -> dict[str, float]:
+    """One pass over the training samples. The epoch's order and augmentation follow from its
+    number and the seed alone, so a resumed epoch is the epoch it would have been."""
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.epoch)
+    loss_of, start = losses.build(config), time.perf_counter()
+    norms, total = [], torch.zeros((), device=feed.device)
+    model, (group,) = state.model.train(), state.optimiser.param_groups
+    steps, lr = math.ceil(len(feed) / config.batch_size), group["lr"]
+    cut = lr if state.scheduler is not None else config.lr  # what a plateau has made of lr
+    epochs = planned_epochs(config, state.history)
+    if config.sigma_schedule:
+        for each in {model, state.judged}:
+            each.log_sigma.data.fill_(math.log(config.sigma_at(state.epoch, epochs)))
+    batches = tqdm(
+        feed.epoch(config.batch_size, generator),
+        total=steps,
+        desc=f"epoch {state.epoch + 1}",
+        leave=False,
+        disable=not sys.stderr.isatty(),  # a bar where a person watches, silence in a log
+    )
+    for step, batch in enumerate(batches):
+        lr = group["lr"] = cut * lr_factor(config, state.epoch + (step + 1) / steps, epochs)
+        maps = maps_of(model, batch.images, config)
+        loss = loss_of(maps, target_of(batch, config, model.sigma))
+        state.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        limit = config.clip_norm or math.inf
+        norms.append(nn.utils.clip_grad_norm_(model.parameters(), limit).detach())
+        state.optimiser.step()
+        if state.average is not None:
+            state.average.update_parameters(model)
+        total += loss.detach() * len(maps)
+    group["lr"] = cut
+    norm = torch.stack(norms).cpu()
+    seconds = time.perf_counter() - start
+    row = {
+        "epoch": state.epoch + 1,
+        "lr": lr,
+        "train_loss": total.item() / len(feed),
+        "grad_norm": norm.mean().item(),
+        "clipped_fraction": (norm > (config.clip_norm or math.inf)).float().mean().item(),
+        "images_per_s": len(feed) / seconds,
+        "seconds": seconds,
+    }
+    if not math.isfinite(row["train_loss"]):
+        raise InputError(
+            f"train_loss: expected a finite number, got {row['train_loss']} in epoch "
+            f"{state.epoch + 1}; lower lr (now {row['lr']:g}) or set clip_norm"
+        )
+    return row
+
+
+def _validate(state: State, feed: Feed) -> dict[str, float]:
+    start = time.perf_counter()
+    points, _, loss = infer(state.judged, feed)
+    errors = radial_error_mm(points, feed.samples.points, feed.samples.spacing_mm[:, None])
+    summary = summarise(errors)
+    return {
+        "val_loss": loss,
+        "val_mre_mm": summary["mre_mm"],
+        "val_median_mm": summary["median_mm"],
+        **{f"val_sdr_{t.replace('.', '_')}mm": rate for t, rate in summary["sdr"].items()},
+        "val_seconds": time.perf_counter() - start,
+    }
+
+
+HISTORY = [
+    *("epoch", "lr", "train_loss", "val_loss", "val_mre_mm", "val_median_mm"),
+    *("val_sdr_2mm", "val_sdr_2_5mm", "val_sdr_3mm", "val_sdr_4mm"),
+    *("grad_norm", "clipped_fraction", "images_per_s", "seconds"),
+]
+
+
+def _finish_epoch(state: State, row: dict[str, float], config: RunConfig) -> str:
+    """Record the epoch, keep the best weights, move the learning rate; returns the log line."""
+    row["seconds"] += row["val_seconds"]
+    state.history.append({key: row[key] for key in HISTORY})
+    if row["val_mre_mm"] < state.best.get("val_mre_mm", math.inf):
+        state.best = {
+            "epoch": row["epoch"],
+            "val_mre_mm": row["val_mre_mm"],
+            "weights": plain_weights(state.judged),
+        }
+    before = state.optimiser.param_groups[0]["lr"]
+    if state.scheduler is not None and state.epoch > config.warmup_epochs:
+        state.scheduler.step(row[config.monitor])
+    sdr = " ".join(f"{row[f'val_sdr_{t}mm']:.3f}" for t in ("2", "2_5", "3", "4"))
+    clipped = f"  clipped {100 * row['clipped_fraction']:.0f} %" if config.clip_norm else ""
+    line = (
+        f"epoch {row['epoch']:2d}/{config.epochs}  "
+        f"loss {row['train_loss']:.1e} {row['val_loss']:.1e}  "
+        f"MRE {row['val_mre_mm']:5.2f} median {row['val_median_mm']:5.2f} mm  SDR {sdr}  "
+        f"lr {row['lr']:.0e}{clipped}  {row['images_per_s']:.0f}/s"
+    )
+    lr = state.optimiser.param_groups[0]["lr"]
+    if lr != before:
+        line += f"\n  learning rate {before:g} -> {lr:g}: {config.monitor} has stalled for more "
+        line += f"than {config.lr_patience} epochs"
+    return line

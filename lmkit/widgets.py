@@ -1,0 +1,257 @@
+"""Sliders and live figures around `lmkit.plots`; each has a static figure that says the same."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+
+import ipywidgets as w
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import display
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lmkit import heatmap, plots
+from lmkit.augment import warp
+from lmkit.batches import Batch, Feed, canvas_size, source_to_input
+from lmkit.choices import TARGETS
+from lmkit.config import RunConfig
+from lmkit.data import Dataset
+from lmkit.evaluate import target_of
+from lmkit.geometry import Size, affine_matrix, apply, fit_matrix
+from lmkit.images import Canvas, fit_image, to_uint8
+from lmkit.model import heatmap_matrix
+from lmkit.samples import Samples
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG, without pyplot."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()
+
+
+def live_history(epochs: int) -> Callable[[pd.DataFrame], None]:
+    """A figure of loss, error, SDR and learning rate that grows while training goes on.
+
+    Returns: the function to give to `fit` as `on_epoch`.
+    """
+    figure = Figure(figsize=(14, 3), dpi=80)
+    handle = None
+
+    def update(table: pd.DataFrame) -> None:
+        nonlocal handle
+        plots.history(figure, table, epochs)
+        picture = {"image/png": png(figure)}
+        if handle is None:
+            handle = display(picture, raw=True, display_id=True)
+        else:
+            handle.update(picture, raw=True)
+
+    return update
+
+
+def input_picture(
+    dataset: Dataset, samples: Samples, config: RunConfig, row: int, moved: Tensor | None = None
+) -> Batch:
+    """One sample as a batch of one, grey values in 0 to 255, straight from its file.
+
+    Args:
+        row: which of the samples.
+        moved: (3, 3) an augmentation, from input pixels to input pixels; none when not given.
+    """
+    pixels = to_uint8(dataset.read(str(samples.images[row])))
+    fit = source_to_input(samples.take(np.array([row])), _only(samples.index[row], pixels), config)
+    matrix = fit if moved is None else moved @ fit
+    grey = torch.from_numpy(pixels.copy())[None, None].float()
+    points = apply(matrix, torch.from_numpy(samples.points[[row]])).float()
+    spacing_mm = torch.from_numpy(samples.spacing_mm[[row]])
+    return Batch(warp(grey, matrix, config.input_hw), points, matrix, spacing_mm)
+
+
+def input_batch(
+    dataset: Dataset, samples: Samples, config: RunConfig, rows: Iterable[int]
+) -> Batch:
+    """Some samples as the network gets them, not augmented, straight from their files."""
+    parts = [input_picture(dataset, samples, config, row) for row in rows]
+    images = torch.cat([part.images for part in parts]).sub_(127.5).div_(64)
+    others = (torch.cat([getattr(p, k) for p in parts]) for k in OTHER_FIELDS)
+    return Batch(images, *others)
+
+
+def augmented_draws(
+    dataset: Dataset, samples: Samples, config: RunConfig, row: int, n: int
+) -> Batch:
+    """One sample n times as training sees it, with all of the settings' augmentation.
+
+    Returns: as training gets it, but for the grey values, which are in 0 to 255.
+    """
+    pixels = to_uint8(dataset.read(str(samples.images[row])))
+    frame = canvas_size(dataset, config)
+    matrix = fit_matrix(pixels.shape, frame, config.keep_aspect)
+    drawn = fit_image(pixels, frame, config.keep_aspect)[None]
+    canvas = Canvas(drawn, matrix[None], np.array([pixels.shape]))
+    alone = replace(samples.take(np.array([row])), index=np.zeros(1, int))
+    feed = Feed(alone, canvas, config, torch.device("cpu"))
+    batch = feed.batch(np.zeros(n, int), torch.Generator().manual_seed(config.seed))
+    return replace(batch, images=batch.images * 64 + 127.5)
+
+
+OTHER_FIELDS = ("points", "to_input", "spacing_mm")
+
+
+def _only(index: int, pixels: np.ndarray) -> np.ndarray:
+    """A table of image sizes in which only row `index` will be read."""
+    return np.broadcast_to(pixels.shape, (index + 1, 2))
+
+
+def augmented_view(
+    dataset: Dataset,
+    samples: Samples,
+    config: RunConfig,
+    row: int,
+    *,
+    rotate_deg: float = 0.0,
+    scale: float = 1.0,
+    shift_x: float = 0.0,
+    shift_y: float = 0.0,
+    sigma_px: float | None = None,
+    amplitude: float | None = None,
+) -> Figure:
+    """One sample as the network gets it under a chosen augmentation, with its target maps.
+
+    Args:
+        row: which of the samples.
+        rotate_deg: degrees, clockwise. scale: times. shift_x, shift_y: shares of the input size.
+        sigma_px, amplitude: of the target; those of `config` when not given.
+    Returns: a figure: image, points and maps on the left, a cut through the first map on the right.
+    """
+    target = {"sigma_px": sigma_px, "amplitude": amplitude}
+    asked = {k: v for k, v in target.items() if v is not None}
+    if sigma_px is not None:
+        asked |= {"sigma_mm": None, "sigma_schedule": None}  # which would override it
+    config = config.model_copy(update=asked)
+    frame, shift = config.input_hw, torch.tensor([[shift_x, shift_y]])
+    moved = affine_matrix(frame, torch.tensor([rotate_deg]), torch.tensor([scale]), shift)
+    picture = input_picture(dataset, samples, config, row, moved)
+    points, maps = picture.points[0].numpy(), target_of(picture, config).maps[0].numpy()
+    in_map = apply(heatmap_matrix(config.stem_stride), picture.points)[0].numpy()
+    figure = Figure(figsize=(11, 4), dpi=80, layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 1.2))
+    plots.image(left, picture.images[0, 0].numpy(), points)
+    plots.overlay(left, maps)
+    name = plots.plain(str(samples.images[row]))
+    left.set_title(f"{name}: {frame[1]} × {frame[0]} input pixels", fontsize=9)
+    plots.map_cut(right, maps[0], in_map[0])
+    return figure
+
+
+WIDE = {"description_width": "110px"}
+
+
+def slider(low: float, high: float, step: float, value: float, text: str) -> w.FloatSlider:
+    """A slider with room for its name."""
+    return w.FloatSlider(value, min=low, max=high, step=step, description=text, style=WIDE)
+
+
+def explorer(draw: Callable[..., Figure], controls: Mapping[str, w.Widget]) -> w.VBox:
+    """Controls in two columns over a picture that `draw` makes of their values."""
+    picture = w.Image(format="png", layout=w.Layout(max_width="100%"))
+
+    def redraw(_change: object = None) -> None:
+        picture.value = png(draw(**{name: control.value for name, control in controls.items()}))
+
+    for control in controls.values():
+        control.observe(redraw, names="value")
+    redraw()
+    rows = list(controls.values())
+    half = (len(rows) + 1) // 2
+    return w.VBox([w.HBox([w.VBox(rows[:half]), w.VBox(rows[half:])]), picture])
+
+
+def augmentation_explorer(dataset: Dataset, samples: Samples, config: RunConfig) -> w.VBox:
+    """Sliders for image, rotation, scale, shift, sigma and amplitude over one picture."""
+    height = config.amplitude
+    controls = {
+        "row": w.IntSlider(0, min=0, max=len(samples) - 1, description="image", style=WIDE),
+        "rotate_deg": slider(-30, 30, 0.5, 0, "rotation, °"),
+        "scale": slider(0.7, 1.4, 0.01, 1, "scale, times"),
+        "shift_x": slider(-0.3, 0.3, 0.01, 0, "shift x, of W"),
+        "shift_y": slider(-0.3, 0.3, 0.01, 0, "shift y, of H"),
+        "sigma_px": slider(0.5, 12, 0.25, config.sigma_px, "σ, heatmap px"),
+        "amplitude": slider(height / 4, height * 2, height / 20, height, "amplitude"),
+    }
+    return explorer(partial(augmented_view, dataset, samples, config), controls)
+
+
+def target_view(
+    size: Size, *, sigma_px: float, amplitude: float, target: str, offset_px: float
+) -> Figure:
+    """A rendered landmark, whole and along its row.
+
+    Args:
+        size: (H, W), heatmap pixels. offset_px: how far right of a pixel's centre it lies.
+    """
+    point = torch.tensor([[[size[1] // 2 + offset_px, size[0] // 2]]])
+    rendered = heatmap.render(point, size, sigma_px, amplitude, target)[0, 0].numpy()
+    figure = Figure(figsize=(10, 3), dpi=80, layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.4, 1))
+    plots.image(left, rendered, point[0].numpy(), title=f"{target}, σ {sigma_px:g} heatmap px")
+    plots.map_cut(right, rendered, point[0, 0].numpy())
+    return figure
+
+
+def target_explorer(config: RunConfig) -> w.VBox:
+    """Sliders for sigma, amplitude, kind of target and sub-pixel place of one landmark."""
+    controls = {
+        "sigma_px": slider(0.5, 10, 0.25, config.sigma_px, "σ, heatmap px"),
+        "amplitude": w.FloatLogSlider(
+            config.amplitude, base=10, min=0, max=3.3, description="amplitude", style=WIDE
+        ),
+        "target": w.ToggleButtons(options=list(TARGETS), value=config.target, description="target"),
+        "offset_px": slider(-0.5, 0.5, 0.05, 0, "offset, px"),
+    }
+    return explorer(partial(target_view, config.heatmap_hw), controls)
+
+
+def soft_peak_view(
+    size: Size, sigma_px: float, *, beta: float, divide: bool, amplitude: float, share: float
+) -> Figure:
+    """Where argmax and the soft peak lie on a map with a second mode.
+
+    Args:
+        size: (H, W), heatmap pixels.
+        beta: of the softmax. divide: by the amplitude before it.
+        amplitude: height of the map. share: of the peak that stands at a neighbour.
+    """
+    points = torch.tensor([[[0.3 * size[1], size[0] / 2]], [[0.55 * size[1], size[0] / 2]]])
+    here, there = heatmap.render(points, size, sigma_px)
+    maps = amplitude * ((1 - share) * here + share * there)[None]
+    soft = heatmap.decode(maps, "softargmax", top=amplitude if divide else 1.0, beta=beta)
+    hard = heatmap.decode(maps, "argmax")
+    figure = Figure(figsize=(10, 3), dpi=80, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for ax, found, name in ((left, hard, "argmax"), (right, soft, "soft peak")):
+        title = f"{name} at x = {found[0, 0, 0]:.2f}, landmark at {points[0, 0, 0]:.2f}"
+        plots.image(ax, maps[0, 0].numpy(), points[0].numpy(), found[0].numpy(), title)
+    return figure
+
+
+def soft_peak_explorer(config: RunConfig) -> w.VBox:
+    """Sliders for temperature, amplitude and a second mode of the soft peak."""
+    controls = {
+        "beta": w.FloatLogSlider(
+            config.soft_beta, base=10, min=-1, max=3, description="β", style=WIDE
+        ),
+        "divide": w.Checkbox(True, description="divide by the amplitude first", indent=False),
+        "amplitude": w.FloatLogSlider(
+            1, base=10, min=0, max=3, description="amplitude", style=WIDE
+        ),
+        "share": slider(0, 1, 0.05, 0, "second mode"),
+    }
+    return explorer(partial(soft_peak_view, config.heatmap_hw, config.sigma_px), controls)

@@ -1,0 +1,56 @@
+"""Predicting new images gives what the run predicted for the same images."""
+
+import pandas as pd
+import pytest
+from conftest import write_native
+
+from lmkit import predict, runs, stages
+from lmkit.config import InputError, make_config
+
+
+def quiet(_line: str) -> None:
+    pass
+
+
+@pytest.mark.parametrize("side", ["right", "left", "both", "joint"])
+def test_files_are_predicted_as_in_the_run(tiny, side, tmp_path):
+    run = stages.train_run(make_config(tiny | {"side": side}), log=quiet)
+    stored = run.predictions
+    folder = tmp_path / "crosses" / "images"
+    files = [folder / name for name in stored["image"].unique()]
+    got = predict.predict_files(run, files)
+    got["image"] = [path.rsplit("/", 1)[1] for path in got["image"]]
+    keys = ["image", "side", "landmark"]
+    both = stored.merge(got, on=keys, suffixes=("_run", ""))
+    assert len(both) == len(stored) == len(got)
+    assert both["x"].to_numpy() == pytest.approx(both["x_run"].to_numpy(), abs=1e-3)
+    assert both["y"].to_numpy() == pytest.approx(both["y_run"].to_numpy(), abs=1e-3)
+    assert both["peak"].to_numpy() == pytest.approx(both["peak_run"].to_numpy(), abs=1e-5)
+
+
+def test_a_dataset_without_sides_and_the_command_line(tiny, tmp_path, capsys):
+    folder = write_native(tmp_path / "plain" / "crosses", sides=())
+    run = stages.train_run(make_config(tiny | {"dataset": str(folder)}), log=quiet)
+    target = tmp_path / "found.csv"
+    code = predict.main([str(run.folder), str(folder / "images"), "-o", str(target)])
+    assert code == 0
+    assert "12 images, 24 landmarks" in capsys.readouterr().out
+    table = pd.read_csv(target)
+    assert list(table.columns) == ["image", "side", "landmark", "x", "y", "peak"]
+    assert set(table["side"]) == {"all"}
+
+
+def test_wrong_input_is_named(tiny, tmp_path, capsys):
+    run = stages.train_run(make_config(tiny), log=quiet)
+    text = tmp_path / "no.png"
+    text.write_text("not an image")
+    with pytest.raises(InputError, match=r"no.png: expected a readable image"):
+        predict.predict_files(run, [text])
+    with pytest.raises(InputError, match="expected at least one image file"):
+        predict.predict_files(run, [])
+    (tmp_path / "empty").mkdir()
+    assert predict.main([str(run.folder), str(tmp_path / "empty")]) == 1
+    assert "expected images (png" in capsys.readouterr().err
+    (run.folder / "metrics.json").unlink()
+    with pytest.raises(InputError, match="expected a finished run"):
+        predict.predict_files(runs.load_run(run.folder), [text])

@@ -1,0 +1,175 @@
+"""The house rules that a machine can check."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from lmkit import parameters
+from lmkit.config import RunConfig
+from lmkit.notebooks import notebook_names
+
+ROOT = Path(__file__).resolve().parent.parent
+ORDER = [  # each file imports only from files above it
+    "__init__ choices fields config files geometry phantom_* phantom",
+    "images tables native textfiles data samples",
+    "augment decoders heatmap model",
+    "loss_common loss_maps loss_spatial losses metrics resampling pairing stats",
+    "audit_sets audit_shape audit_causes audit_others audit_repair audit parameters",
+    "batches evaluate rationale checkpoints train runs predict stages",
+    "plots widgets notebooks",
+]
+
+
+def layer_of(module: str) -> int:
+    names = [
+        ("phantom_*" if module.startswith("phantom_") else module) in row.split() for row in ORDER
+    ]
+    assert any(names), f"lmkit/{module}.py is in no layer: add it to ORDER"
+    return names.index(True)
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "lmkit":
+            found |= {
+                alias.name for alias in node.names if (ROOT / f"lmkit/{alias.name}.py").exists()
+            }
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lmkit."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("lmkit.")}
+    return found
+
+
+def test_imports_go_one_way():
+    graph = {path.stem: imports_of(path) for path in (ROOT / "lmkit").glob("*.py")}
+    for module, used in graph.items():
+        for other in used:
+            assert layer_of(other) <= layer_of(module), f"lmkit.{module} imports lmkit.{other}"
+    done: set[str] = set()
+    while len(done) < len(graph):
+        free = {m for m, used in graph.items() if m not in done and used <= done}
+        assert free, f"modules import each other: {sorted(set(graph) - done)}"
+        done |= free
+
+
+def test_the_conda_environment_is_that_of_pyproject():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    stated = {line.replace("pytorch", "torch") for line in conda if isinstance(line, str)}
+    assert stated - {"pip", "make"} == {
+        *project["dependencies"],
+        f"python{project['requires-python']}",
+    }
+    assert {"pip": ["-e ."]} in conda
+
+
+def test_every_dependency_is_pinned_for_the_tests():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *(x for g in project["optional-dependencies"].values() for x in g),
+    ]
+    pinned = dict(
+        line.split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    )
+    for requirement in wanted:
+        name, least = re.split(r">=", requirement)
+        exact = {key.lower(): value for key, value in pinned.items()}[name.lower()]
+        assert tuple(map(int, exact.split(".")[:2])) >= tuple(map(int, least.split(".")[:2])), name
+    assert pinned["torch"] == "2.13.0"
+
+
+@pytest.mark.parametrize("name", notebook_names())
+def test_a_notebook_offers_the_same_five_parameters_with_their_defaults(name):
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    assert tagged[0].source.startswith("# Parameters:")
+    values = parameters._assignments(tagged[0].source, {})
+    assert values == {k: RunConfig.model_fields[k].default for k in values}
+    assert list(values) == ["side", "dataset", "preset", "run", "outputs"]
+    following = notebook.cells[notebook.cells.index(tagged[0]) + 1]
+    assert "resolve(globals())" in following.source
+
+
+@pytest.mark.parametrize("name", notebook_names())
+def test_a_committed_notebook_holds_only_the_outputs_that_are_meant(name):
+    text = (ROOT / "notebooks" / f"{name}.ipynb").read_text()
+    notebook = nbformat.reads(text, as_version=4)
+    code = [c for c in notebook.cells if c.cell_type == "code"]
+    assert [c.execution_count for c in code] == list(range(1, len(code) + 1))
+    for cell in code:
+        tags = cell.metadata.get("tags", [])
+        assert bool(cell.outputs) == ("keep_output" in tags), cell.source[:80]
+        assert "keep_output" in tags or "nbval-check-output" not in tags, cell.source[:80]
+    assert sum("nbval-check-output" in c.metadata.get("tags", []) for c in code) >= 2
+    assert len(text) < 2_000_000
+    assert len(code) <= 30
+
+
+@pytest.mark.parametrize("name", notebook_names())
+def test_a_notebook_does_not_use_a_settings_name_for_something_else(name):
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or "parameters" in cell.metadata.get("tags", []):
+            continue
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                assert node.id not in RunConfig.model_fields, f"{node.id} in: {cell.source[:60]}"
+
+
+def test_papermills_help_lists_the_parameters_with_types_and_comments():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "papermill",
+            "--help-notebook",
+            str(ROOT / "notebooks/03_train.ipynb"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for line in (
+        'side: str (default "right")',
+        "left | right | both",
+        "preset: str",
+        "outputs: str",
+    ):
+        assert line in done.stdout
+
+
+def test_importing_lmkit_is_light():
+    code = (
+        "import sys, lmkit; print(json.dumps([m for m in ('torch', 'pandas') if m in sys.modules]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "import json;" + code], capture_output=True, text=True
+    )
+    assert json.loads(done.stdout) == []
+
+
+def test_nothing_seeds_or_sets_defaults_at_import():
+    for path in (ROOT / "lmkit").glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            calls = [n for n in ast.walk(node) if isinstance(n, ast.Call)]
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                continue
+            for call in calls:
+                text = ast.unparse(call.func)
+                assert not re.search(r"seed|set_default|set_num_threads", text), (
+                    f"{path.name}: {text}"
+                )
