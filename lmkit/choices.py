@@ -49,10 +49,15 @@ TARGETS = {  # lmkit.heatmap
 }
 AUGMENTS = {  # lmkit.augment; any of them joined by +
     "none": "images as they are",
+    "mirror": "left to right, one image in two; for joint, or with mirror_pairs in dataset.yaml",
     "affine": "rotation, scale and shift",
     "intensity": "gain, gamma, blur and noise",
     "elastic": "smooth local displacements",
     "cutout": "rectangles covered",
+}
+TTA = {  # lmkit.evaluate
+    "none": "each image once",
+    "mirror": "each image and its mirror image, maps averaged; for augment with mirror",
 }
 SCHEDULERS = {  # lmkit.train
     "plateau": "times lr_factor when the monitor stalls for lr_patience epochs",

@@ -27,6 +27,7 @@ from lmkit.choices import (
     SCHEDULERS,
     SIDES,
     TARGETS,
+    TTA,
 )
 from lmkit.fields import (
     Float,
@@ -137,6 +138,7 @@ class RunConfig(BaseModel):
     ema_decay: Float = _set(0.0, "average of the weights over steps; 0 = off", ge=0, lt=1)
     ensemble: Int = _set(1, "models, seed and up, trained and averaged", "models", ge=1, le=100)
     ensemble_by: one_of(ENSEMBLE_BY) = _set("maps", "what is averaged")  # type: ignore[valid-type]
+    tta: one_of(TTA) = _set("none", "test-time augmentation")  # type: ignore[valid-type]
     # machine
     seed: Int = _set(0, "weights, order and augmentation", ge=0, lt=2**31)
     device: one_of(DEVICES) = _set("auto", "device")  # type: ignore[valid-type]
@@ -159,6 +161,11 @@ class RunConfig(BaseModel):
             low, high = getattr(self, name)
             if not 0 < low <= high <= 10:
                 raise ValueError(f"{name}: expected 0 < low <= high <= 10, got {(low, high)}")
+        if self.tta == "mirror" and "mirror" not in self.augment:
+            raise ValueError(
+                "tta: expected none, for the network has seen no mirrored image, got mirror; "
+                f"add it to augment, now {self.augment}"
+            )
         if min(self.elastic_cells) < 2:
             raise ValueError(f"elastic_cells: expected all >= 2, got {self.elastic_cells}")
         cell = min(n / (k - 1) for n, k in zip(self.input_hw, self.elastic_cells, strict=True))

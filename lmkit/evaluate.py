@@ -138,7 +138,12 @@ def infer(model: nn.Module, feed: Feed) -> tuple[np.ndarray, np.ndarray, float]:
             maps = maps_of(member, batch.images, config)
             target = target_of(batch, config, member.sigma)
             total += loss(maps, target).item() * len(maps) / len(members)
-            active.append(losses.activate(maps, config.loss, target.height))
+            seen = losses.activate(maps, config.loss, target.height)
+            if config.tta == "mirror":
+                turned = maps_of(member, batch.images.flip(-1), config)
+                turned = losses.activate(turned, config.loss, target.height)
+                seen = (seen + turned.flip(-1)[:, feed.partner]) / 2
+            active.append(seen)
         if config.ensemble_by == "maps":
             active = [torch.stack(active).mean(0)]
         found = torch.stack([points_of(maps, batch.to_input, config, sigma_px) for maps in active])

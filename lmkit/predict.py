@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from lmkit.batches import Feed, canvas_frame
-from lmkit.config import InputError, RunConfig
+from lmkit.config import InputError
 from lmkit.evaluate import infer, pick_device
 from lmkit.files import atomic_path
 from lmkit.geometry import fit_matrix
@@ -43,7 +43,7 @@ def predict_files(run: Run, files: Sequence[str | Path]) -> pd.DataFrame:
         raise InputError("images: expected at least one image file, got none")
     model, landmarks = run.model(), _landmarks(run)
     tables = [
-        _predict_chunk(model, run.config, landmarks, [str(f) for f in files[i : i + CHUNK]])
+        _predict_chunk(model, run, landmarks, [str(f) for f in files[i : i + CHUNK]])
         for i in range(0, len(files), CHUNK)
     ]
     return pd.concat(tables, ignore_index=True)
@@ -71,8 +71,9 @@ def _landmarks(run: Run) -> list[tuple[str, str]]:
 
 
 def _predict_chunk(
-    model: nn.Module, config: RunConfig, landmarks: list[tuple[str, str]], files: list[str]
+    model: nn.Module, run: Run, landmarks: list[tuple[str, str]], files: list[str]
 ) -> pd.DataFrame:
+    config, partner = run.config, run.about.get("partner")
     pixels = [to_uint8(read_image(Path(file))) for file in files]
     frame = canvas_frame({image.shape for image in pixels}, config)
     canvas = Canvas(
@@ -96,6 +97,7 @@ def _predict_chunk(
         patients=np.full(n, ""),
         images=np.array(files, dtype=object)[index],
         spacing_mm=np.ones((n, 2)),
+        partner=None if partner is None else np.array(partner),
     )
     points, peaks, _ = infer(model, Feed(samples, canvas, config, pick_device(config)))
     return pd.DataFrame(

@@ -36,7 +36,7 @@ from lmkit.files import (
 )
 from lmkit.model import build, plain_weights
 from lmkit.parameters import run_name
-from lmkit.samples import run_side
+from lmkit.samples import Samples, run_side
 
 TEXT = ("split", "image", "patient", "side", "landmark")  # columns that stay text
 SAME_RUN = {"run", "preset", "outputs", "device", "dataset"}  # may differ between two calls for it
@@ -186,8 +186,12 @@ def here(run: Run, config: RunConfig, dataset: Dataset) -> Run:
     return replace(run, config=run.config.model_copy(update=now))
 
 
-def start_run(config: RunConfig, dataset: Dataset, n_maps: int) -> Run:
-    """The run folder of these settings, made where it is not there yet."""
+def start_run(config: RunConfig, dataset: Dataset, samples: Samples) -> Run:
+    """The run folder of these settings, made where it is not there yet.
+
+    Args:
+        samples: that it trains on; their landmarks and mirror partners are written down.
+    """
     run = find_run(config, dataset)
     if run is None:
         device = pick_device(config)
@@ -201,7 +205,8 @@ def start_run(config: RunConfig, dataset: Dataset, n_maps: int) -> Run:
             "threads": torch.get_num_threads(),
             "dataset_name": dataset.name,
             "dataset_fingerprint": dataset.fingerprint,
-            "n_maps": n_maps,
+            "n_maps": len(samples.landmarks),
+            "partner": None if samples.partner is None else samples.partner.tolist(),
         }
         run = Run(run_folder(config, dataset), config, about)
         stored = {"settings": config.model_dump(mode="json"), "about": about}

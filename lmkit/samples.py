@@ -27,6 +27,8 @@ class Samples:
         landmarks: (L,) names; the same name twice for `joint`.
         splits, patients, images: (N,).
         spacing_mm: (N, 2) x, y.
+        partner: (L,) the map that each map becomes in a mirrored image; None where a mirrored
+            image is not one of this kind, as with one side alone.
     """
 
     index: np.ndarray
@@ -38,14 +40,16 @@ class Samples:
     patients: np.ndarray
     images: np.ndarray
     spacing_mm: np.ndarray
+    partner: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.index)
 
     def take(self, rows: np.ndarray) -> Samples:
         """The samples of some rows: numbers, or a mask."""
-        per_row = {name: value[rows] for name, value in vars(self).items() if name != "landmarks"}
-        return Samples(landmarks=self.landmarks, **per_row)
+        whole = {"landmarks": self.landmarks, "partner": self.partner}
+        per_row = {name: value[rows] for name, value in vars(self).items() if name not in whole}
+        return Samples(**per_row, **whole)
 
     def split(self, name: str) -> Samples:
         """The samples of train, val or test. Raises: InputError when there are none."""
@@ -75,6 +79,20 @@ def run_side(dataset: Dataset, side: str) -> str:
     return side
 
 
+def _partner(dataset: Dataset, side: str) -> np.ndarray | None:
+    """(L,) the map that each map becomes in a mirrored image, or None; see `Samples`."""
+    n = len(dataset.names)
+    if side == "joint":
+        return (np.arange(2 * n) + n) % (2 * n)
+    if dataset.sides or not dataset.mirror_pairs:
+        return None
+    partner = np.arange(n)
+    for pair in dataset.mirror_pairs:
+        a, b = (dataset.names.index(name) for name in pair)
+        partner[[a, b]] = b, a
+    return partner
+
+
 def line_up(dataset: Dataset, side: str) -> Samples:
     """The samples for `side`: left, right, both or joint; images without a point are left out."""
     side, n = run_side(dataset, side), len(dataset.names)
@@ -102,5 +120,6 @@ def line_up(dataset: Dataset, side: str) -> Samples:
         patients=frame["patient"].to_numpy(str)[index],
         images=frame["image"].to_numpy(str)[index],
         spacing_mm=dataset.spacing_mm[index],
+        partner=_partner(dataset, side),
     )
     return samples.take(~np.isnan(points).all((1, 2)))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 from torch import nn
 
-from lmkit.batches import canvas_for
+from lmkit.batches import canvas_for, check_mirror
 from lmkit.config import InputError, RunConfig
 from lmkit.data import Dataset, open_for
 from lmkit.evaluate import predict
@@ -49,9 +49,10 @@ def train_run(
         return run
     samples = line_up(dataset, config.side)
     check_batches(config, len(samples.split("train")))
+    check_mirror(samples, config)
     val = samples.split("val")  # stops here, before anything is written, when there is none
     canvas = canvas_for(dataset, config)
-    run = start_run(config, dataset, len(samples.landmarks))
+    run = start_run(config, dataset, samples)
     with locked(run.folder):
         model = train_members(run, samples, canvas, on_epoch, log)
         write_scores(run, predict(model, config, val, canvas))

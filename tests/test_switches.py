@@ -386,7 +386,7 @@ def test_the_literal_combined_loss_trains_the_same_weights_as_mse(native):
 @pytest.mark.parametrize(
     "given, expected",
     [
-        ({"augment": "affine+blur"}, "augment: expected none | affine | intensity"),
+        ({"augment": "affine+blur"}, "augment: expected none | mirror | affine | intensity"),
         ({"augment": "intensity+affine"}, None),
         ({"scales": 0.5}, None),
         ({"sigma_schedule": "3"}, "sigma_schedule: expected two numbers"),
@@ -396,6 +396,8 @@ def test_the_literal_combined_loss_trains_the_same_weights_as_mse(native):
         ({"elastic_cells": "1 5"}, "elastic_cells: expected all >= 2"),
         ({"gamma_range": "2 1"}, "gamma_range: expected 0 < low <= high"),
         ({"loss": "adaptive wing"}, "did you mean adaptive_wing?"),
+        ({"tta": "mirror"}, "tta: expected none, for the network has seen no mirrored image"),
+        ({"tta": "mirror", "augment": "mirror"}, None),
         ({"ensemble": 0}, "ensemble: expected greater than or equal to 1"),
         ({"early_stop": -1}, "early_stop: expected greater than or equal to 0"),
         ({"warmup_epochs": 20}, "warmup_epochs: expected fewer than epochs"),
