@@ -35,7 +35,7 @@ def test_without_a_cell_history_as_in_nbval_the_parameters_cell_still_counts():
         ({"epochs": 2.5}, "epochs: expected a valid integer"),
         ({"epochs": 0}, "epochs: expected greater than or equal to 1, got 0"),
         ({"epochs": True}, "epochs: expected a number, got True"),
-        ({"augment": True}, "augment: expected none | affine | intensity"),
+        ({"augment": True}, "augment: expected none | mirror | affine | intensity"),
         ({"augment": "afine"}, "did you mean affine?"),
         (
             {"side": "rigth"},
