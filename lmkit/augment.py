@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lmkit.geometry import Size, affine_matrix, apply
+from lmkit.geometry import Size, affine_matrix, apply, mirror_matrix
 
 
 def random_affine(
@@ -42,6 +42,20 @@ def random_affine(
         scale=low + (high - low) * draw[:, 1],
         shift_frac=(2 * draw[:, 2:] - 1) * translate_frac,
     )
+
+
+def random_mirror(n: int, size: Size, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Every image mirrored left to right, or left as it is, with even odds.
+
+    Args:
+        n: images.
+        size: (H, W), pixels.
+        generator: on the CPU.
+    Returns: (n, 3, 3) float64, from the image to the augmented image; (n,) which are mirrored.
+    """
+    flipped = torch.rand(n, generator=generator) < 0.5
+    same = torch.eye(3, dtype=torch.float64)
+    return torch.where(flipped[:, None, None], mirror_matrix(size), same), flipped
 
 
 def random_elastic(

@@ -14,7 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lmkit.augment import cutout, displaced, intensity, random_affine, random_elastic, warp
+from lmkit.augment import (
+    cutout,
+    displaced,
+    intensity,
+    random_affine,
+    random_elastic,
+    random_mirror,
+    warp,
+)
 from lmkit.config import InputError, RunConfig
 from lmkit.data import Dataset
 from lmkit.geometry import Size, apply, fit_matrix, mirror_matrix, scale_matrix
@@ -87,15 +95,14 @@ def source_to_input(samples: Samples, source_hw: np.ndarray, config: RunConfig) 
     return torch.stack([known[h, w, flag] for (h, w), flag in zip(sizes, flags, strict=True)])
 
 
-def check_mirror(samples: Samples, config: RunConfig) -> np.ndarray | None:
-    """(L,) the map that each map becomes in a mirrored image. Raises: InputError without one."""
+def check_mirror(samples: Samples, config: RunConfig) -> None:
+    """Refuse mirrored images where no map stands for a mirrored landmark. Raises: InputError."""
     if samples.partner is None and "mirror" in config.augment:
         raise InputError(
             f"augment: expected no mirror, for a mirrored image of side {config.side} is not one "
             "of that side, got mirror; use side both or joint, or for a dataset without sides "
             "state mirror_pairs in dataset.yaml"
         )
-    return samples.partner
 
 
 class Feed:
@@ -116,7 +123,7 @@ class Feed:
         self.to_input = source_to_input(samples, canvas.source_hw, config)
         canvas_to_source = torch.linalg.inv(canvas.matrix[samples.index])
         self.canvas_to_input = self.to_input @ canvas_to_source
-        self.partner = check_mirror(samples, config)
+        check_mirror(samples, config)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -133,11 +140,11 @@ class Feed:
         config, size = self.config, self.config.sized(scale)
         resized = scale_matrix(config.input_hw, size, scale)
         kinds = config.augment.split("+") if generator is not None else []
-        displacement, flipped = None, torch.zeros(len(rows), dtype=torch.bool)
+        displacement, source_points = None, self.points[rows]
         if "mirror" in kinds:
-            flipped = torch.rand(len(rows), generator=generator) < 0.5
-            turned = torch.where(flipped[:, None, None], mirror_matrix(size), torch.eye(3).double())
+            turned, flipped = random_mirror(len(rows), size, generator=generator)
             resized = turned @ resized
+            source_points[flipped] = source_points[flipped][:, self.samples.partner]
         if "affine" in kinds:
             moved = random_affine(
                 len(rows),
@@ -149,9 +156,7 @@ class Feed:
             )
             resized = moved @ resized
         to_input = resized @ self.to_input[rows]
-        points = apply(to_input, self.points[rows])
-        if flipped.any():
-            points[flipped] = points[flipped][:, self.partner]
+        points = apply(to_input, source_points)
         if "elastic" in kinds:
             displacement = random_elastic(
                 len(rows),

@@ -142,7 +142,7 @@ def infer(model: nn.Module, feed: Feed) -> tuple[np.ndarray, np.ndarray, float]:
             if config.tta == "mirror":
                 turned = maps_of(member, batch.images.flip(-1), config)
                 turned = losses.activate(turned, config.loss, target.height)
-                seen = (seen + turned.flip(-1)[:, feed.partner]) / 2
+                seen = (seen + turned.flip(-1)[:, feed.samples.partner]) / 2
             active.append(seen)
         if config.ensemble_by == "maps":
             active = [torch.stack(active).mean(0)]

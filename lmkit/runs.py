@@ -1,42 +1,29 @@
-"""Run folders: outputs/<dataset>/<side>/<run>/. Everything is written under a temporary name and
-moved into place; metrics.json comes last, so a folder that has it is finished.
+"""Run folders, outputs/<dataset>/<side>/<run>/: which one is whose, and reading what it holds.
+
+A folder with metrics.json is finished; `lmkit.records` writes it.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-import yaml
-from matplotlib.figure import Figure
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import nn
 
-from lmkit import __version__
 from lmkit.config import InputError, RunConfig, make_config
 from lmkit.data import Dataset
-from lmkit.evaluate import pick_device, pick_precision, score
-from lmkit.files import (
-    atomic_path,
-    project_root,
-    read_yaml,
-    remove_stale_parts,
-    write_json,
-    write_text,
-)
-from lmkit.model import build, plain_weights
+from lmkit.evaluate import pick_device
+from lmkit.files import project_root, read_yaml
+from lmkit.model import build
 from lmkit.parameters import run_name
-from lmkit.samples import Samples, run_side
+from lmkit.samples import run_side
 
 TEXT = ("split", "image", "patient", "side", "landmark")  # columns that stay text
 SAME_RUN = {"run", "preset", "outputs", "device", "dataset"}  # may differ between two calls for it
@@ -186,34 +173,6 @@ def here(run: Run, config: RunConfig, dataset: Dataset) -> Run:
     return replace(run, config=run.config.model_copy(update=now))
 
 
-def start_run(config: RunConfig, dataset: Dataset, samples: Samples) -> Run:
-    """The run folder of these settings, made where it is not there yet.
-
-    Args:
-        samples: that it trains on; their landmarks and mirror partners are written down.
-    """
-    run = find_run(config, dataset)
-    if run is None:
-        device = pick_device(config)
-        about = {
-            "started": datetime.now(UTC).date().isoformat(),
-            "lmkit": __version__,
-            "git_commit": _git_commit(),
-            "torch": str(torch.__version__),
-            "device": str(device),
-            "precision": pick_precision(config, device),
-            "threads": torch.get_num_threads(),
-            "dataset_name": dataset.name,
-            "dataset_fingerprint": dataset.fingerprint,
-            "n_maps": len(samples.landmarks),
-            "partner": None if samples.partner is None else samples.partner.tolist(),
-        }
-        run = Run(run_folder(config, dataset), config, about)
-        stored = {"settings": config.model_dump(mode="json"), "about": about}
-        write_text(run.folder / "config.yaml", yaml.safe_dump(stored, sort_keys=False))
-    return run
-
-
 def other_side(run: Run) -> Run | None:
     """The run of the same name on the other side, where it is finished."""
     opposite = {"left": "right", "right": "left"}.get(run.folder.parent.name)
@@ -222,49 +181,6 @@ def other_side(run: Run) -> Run | None:
         return None
     other = load_run(folder)
     return other if other.finished else None
-
-
-def save_figure(run: Run, figure: Figure, name: str) -> None:
-    """figures/<name>.png in the run folder."""
-    with atomic_path(run.folder / "figures" / f"{name}.png") as part:
-        figure.savefig(part, format="png", dpi=110)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One process at a time writes a run folder; the lock goes with the process, killed or not.
-
-    Raises: InputError when another process holds it.
-    """
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                f"{folder}: expected to be alone, but another process is writing this run; "
-                "wait for it or name another run"
-            ) from None
-        remove_stale_parts(folder)
-        yield
-
-
-def write_scores(run: Run, predictions: pd.DataFrame) -> None:
-    """predictions.csv, then metrics.json; neither when the predictions cannot be scored."""
-    metrics = score(predictions)
-    with atomic_path(run.folder / "predictions.csv") as part:
-        predictions.to_csv(part, index=False)
-    write_json(run.folder / "metrics.json", metrics)
-
-
-def write_members(
-    run: Run, members: Sequence[nn.Module], histories: Sequence[pd.DataFrame]
-) -> None:
-    """model.safetensors of an ensemble, names led by the member's number, and history.csv."""
-    with atomic_path(run.folder / "model.safetensors") as part:
-        part.write_bytes(save(plain_weights(nn.ModuleList(members))))
-    mean = pd.concat(histories).groupby("epoch", as_index=False).mean()
-    with atomic_path(run.folder / "history.csv") as part:
-        mean.to_csv(part, index=False)
 
 
 def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -283,21 +199,3 @@ def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if missing:
         raise InputError(f"{path}: expected columns {', '.join(columns)}, got no {missing[0]}")
     return table
-
-
-def _git_commit() -> str:
-    """The commit of the project folder, with '+' for changes on top; '' outside a checkout."""
-
-    def git(*arguments: str) -> str:
-        result = subprocess.run(
-            ["git", "-C", str(project_root()), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return result.stdout.strip() if result.returncode == 0 else ""
-
-    try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
-    except OSError:
-        return ""

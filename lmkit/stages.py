@@ -12,17 +12,8 @@ from lmkit.config import InputError, RunConfig
 from lmkit.data import Dataset, open_for
 from lmkit.evaluate import predict
 from lmkit.images import Canvas
-from lmkit.runs import (
-    Run,
-    find_run,
-    load_run,
-    locked,
-    named_run,
-    run_folder,
-    start_run,
-    write_members,
-    write_scores,
-)
+from lmkit.records import locked, start_run, write_members, write_scores
+from lmkit.runs import Run, find_run, load_run, named_run, run_folder
 from lmkit.samples import Samples, line_up
 from lmkit.train import check_batches, fit
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import write_native
 from PIL import Image
 
-from lmkit import audit, data, parameters, runs, samples, stages
+from lmkit import audit, data, parameters, records, samples, stages
 from lmkit.config import InputError, make_config
 
 
@@ -19,7 +19,7 @@ def quiet(_line: str) -> None:
 
 def test_two_evaluations_at_once_cannot_double_the_test_rows(tiny):
     run = stages.train_run(make_config(tiny), log=quiet)
-    with runs.locked(run.folder), pytest.raises(InputError, match="another process is writing"):
+    with records.locked(run.folder), pytest.raises(InputError, match="another process is writing"):
         stages.open_test_split(run, log=quiet)
     assert len(stages.open_test_split(run, log=quiet)) == 4
 

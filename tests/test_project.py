@@ -23,7 +23,7 @@ ORDER = [  # each file imports only from files above it
     "augment decoders heatmap model",
     "loss_common loss_maps loss_spatial losses metrics resampling pairing stats",
     "audit_sets audit_shape audit_causes audit_others audit_repair audit parameters",
-    "batches evaluate rationale checkpoints train runs predict stages",
+    "batches evaluate rationale checkpoints train runs records predict stages",
     "plots widgets notebooks",
 ]
 

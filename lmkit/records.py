@@ -1,0 +1,118 @@
+"""What a run writes into its folder, one process at a time, each file whole or not at all.
+
+metrics.json comes last, so a folder that has it is finished; see `lmkit.runs` for reading.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import torch
+import yaml
+from matplotlib.figure import Figure
+from safetensors.torch import save
+from torch import nn
+
+from lmkit import __version__
+from lmkit.config import InputError, RunConfig
+from lmkit.data import Dataset
+from lmkit.evaluate import pick_device, pick_precision, score
+from lmkit.files import atomic_path, project_root, remove_stale_parts, write_json, write_text
+from lmkit.model import plain_weights
+from lmkit.runs import Run, find_run, run_folder
+from lmkit.samples import Samples
+
+
+def start_run(config: RunConfig, dataset: Dataset, samples: Samples) -> Run:
+    """The run folder of these settings, made where it is not there yet.
+
+    Args:
+        samples: that it trains on; their landmarks and mirror partners are written down.
+    """
+    run = find_run(config, dataset)
+    if run is None:
+        device = pick_device(config)
+        about = {
+            "started": datetime.now(UTC).date().isoformat(),
+            "lmkit": __version__,
+            "git_commit": _git_commit(),
+            "torch": str(torch.__version__),
+            "device": str(device),
+            "precision": pick_precision(config, device),
+            "threads": torch.get_num_threads(),
+            "dataset_name": dataset.name,
+            "dataset_fingerprint": dataset.fingerprint,
+            "n_maps": len(samples.landmarks),
+            "partner": None if samples.partner is None else samples.partner.tolist(),
+        }
+        run = Run(run_folder(config, dataset), config, about)
+        stored = {"settings": config.model_dump(mode="json"), "about": about}
+        write_text(run.folder / "config.yaml", yaml.safe_dump(stored, sort_keys=False))
+    return run
+
+
+def save_figure(run: Run, figure: Figure, name: str) -> None:
+    """figures/<name>.png in the run folder."""
+    with atomic_path(run.folder / "figures" / f"{name}.png") as part:
+        figure.savefig(part, format="png", dpi=110)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time writes a run folder; the lock goes with the process, killed or not.
+
+    Raises: InputError when another process holds it.
+    """
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                f"{folder}: expected to be alone, but another process is writing this run; "
+                "wait for it or name another run"
+            ) from None
+        remove_stale_parts(folder)
+        yield
+
+
+def write_scores(run: Run, predictions: pd.DataFrame) -> None:
+    """predictions.csv, then metrics.json; neither when the predictions cannot be scored."""
+    metrics = score(predictions)
+    with atomic_path(run.folder / "predictions.csv") as part:
+        predictions.to_csv(part, index=False)
+    write_json(run.folder / "metrics.json", metrics)
+
+
+def write_members(
+    run: Run, members: Sequence[nn.Module], histories: Sequence[pd.DataFrame]
+) -> None:
+    """model.safetensors of an ensemble, names led by the member's number, and history.csv."""
+    with atomic_path(run.folder / "model.safetensors") as part:
+        part.write_bytes(save(plain_weights(nn.ModuleList(members))))
+    mean = pd.concat(histories).groupby("epoch", as_index=False).mean()
+    with atomic_path(run.folder / "history.csv") as part:
+        mean.to_csv(part, index=False)
+
+
+def _git_commit() -> str:
+    """The commit of the project folder, with '+' for changes on top; '' outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        result = subprocess.run(
+            ["git", "-C", str(project_root()), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return result.stdout.strip() if result.returncode == 0 else ""
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except OSError:
+        return ""
