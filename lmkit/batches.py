@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.profiler import record_function as span
 
 from lmkit.augment import (
     cutout,
@@ -95,6 +96,11 @@ def source_to_input(samples: Samples, source_hw: np.ndarray, config: RunConfig) 
     return torch.stack([known[h, w, flag] for (h, w), flag in zip(sizes, flags, strict=True)])
 
 
+def normalised(grey: Tensor) -> Tensor:
+    """What the network sees of grey levels 0 to 255: about -2 to 2."""
+    return (grey - 127.5) / 64
+
+
 def check_mirror(samples: Samples, config: RunConfig) -> None:
     """Refuse mirrored images where no map stands for a mirrored landmark. Raises: InputError."""
     if samples.partner is None and "mirror" in config.augment:
@@ -137,6 +143,10 @@ class Feed:
             rows: (B,) which samples.
             scale: of the input size, see `RunConfig.sized`.
         """
+        with span("images and points"):
+            return self._batch(rows, generator, scale)
+
+    def _batch(self, rows: np.ndarray, generator: torch.Generator | None, scale: float) -> Batch:
         config, size = self.config, self.config.sized(scale)
         resized = scale_matrix(config.input_hw, size, scale)
         kinds = config.augment.split("+") if generator is not None else []
@@ -171,7 +181,7 @@ class Feed:
         points = points.masked_fill(outside, torch.nan).float()
         pixels = self.canvas.batch(self.samples.index[rows]).to(self.device, non_blocking=True)
         images = warp(pixels.float(), resized @ self.canvas_to_input[rows], size, displacement)
-        images = self._altered(images, kinds, generator).sub_(127.5).div_(64)
+        images = normalised(self._altered(images, kinds, generator))
         spacing_mm = torch.from_numpy(self.samples.spacing_mm[rows])
         return Batch(images, points.to(self.device, non_blocking=True), to_input, spacing_mm)
 

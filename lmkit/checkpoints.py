@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from lmkit.config import InputError
 from lmkit.files import atomic_path
-from lmkit.model import UNet
+from lmkit.model import Network
 
 NO_CHECKPOINT = "expected a whole checkpoint of this run; delete it to start again"
 
@@ -25,7 +25,7 @@ NO_CHECKPOINT = "expected a whole checkpoint of this run; delete it to start aga
 class State:
     """Everything that training changes, and so everything that resuming needs."""
 
-    model: UNet
+    model: Network
     optimiser: torch.optim.Optimizer
     scheduler: ReduceLROnPlateau | None
     average: AveragedModel | None = None  # of the weights, over the steps

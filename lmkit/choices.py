@@ -10,7 +10,10 @@ SIDES = {
     "both": "one model, left sides mirrored onto right ones",
     "joint": "one model, one map per landmark and side",
 }
-MODELS = {"unet": "U-Net, widths and stem stride from the settings"}  # lmkit.model
+MODELS = {  # lmkit.model
+    "unet": "U-Net, widths and stem stride from the settings",
+    "cascade": "a U-Net for where about, a second one in a window about each landmark",
+}
 LOSSES = {  # lmkit.losses
     "mse": "mean squared error of the maps",
     "weighted_mse": "mean squared error, more weight where the target is high",

@@ -74,12 +74,26 @@ class RunConfig(BaseModel):
         (0.7, 0.1, 0.2), "train, val, test shares of patients where the dataset states no split"
     )
     split_seed: Int = _set(0, "seed of that split", ge=0)
+    pool_sides: bool = _set(
+        False, "left or right alone: train on the other side's images too, mirrored"
+    )
     # input and model
     input_hw: IntPair = _set((192, 352), "network input, height and width", "px")
     keep_aspect: bool = _set(True, "pad instead of squashing the image")
     model: one_of(MODELS) = _set("unet", "architecture")  # type: ignore[valid-type]
     widths: Ints = _set((16, 32, 64, 96, 128), "channels per level", min_length=1)
     stem_stride: Int = _set(2, "input pixels per heatmap pixel", "px", ge=1, le=8)
+    coarse_stride: Int = _set(
+        4,
+        "cascade: heatmap pixels per pixel of the first network's maps",
+        "heatmap px",
+        ge=1,
+        le=16,
+    )
+    crop_px: Int = _set(32, "cascade: side of the second network's window", "heatmap px", ge=4)
+    fine_widths: Ints = _set(
+        (32, 64, 96), "cascade: channels per level of the second network", min_length=1
+    )
     # target and loss
     target: one_of(TARGETS) = _set("peak", "how a landmark becomes a map")  # type: ignore[valid-type]
     sigma_px: Float = _set(2.0, "width of the Gaussian", "heatmap px", gt=0, le=100)
@@ -151,12 +165,13 @@ class RunConfig(BaseModel):
             raise ValueError(f"scale_range: expected 0 < low <= high <= 10, got {self.scale_range}")
         if min(self.widths) < 1:
             raise ValueError(f"widths: expected all >= 1, got {self.widths}")
-        step = self.stem_stride * 2 ** (len(self.widths) - 1)
+        step = self.step_px
         if min(self.input_hw) < step or any(size % step for size in self.input_hw):
             raise ValueError(
-                f"input_hw: expected multiples of {step} (stem_stride times 2 per level of widths),"
-                f" got {self.input_hw}"
+                f"input_hw: expected multiples of {step} (stem_stride, times coarse_stride for a "
+                f"cascade, times 2 per level of widths), got {self.input_hw}"
             )
+        self._check_windows()
         for name in ("gain_range", "gamma_range"):
             low, high = getattr(self, name)
             if not 0 < low <= high <= 10:
@@ -194,9 +209,28 @@ class RunConfig(BaseModel):
             raise ValueError(f"phantom_patients: expected all >= 0, got {self.phantom_patients}")
         return self
 
+    def _check_windows(self) -> None:
+        if self.model != "cascade":
+            return
+        if min(self.fine_widths) < 1:
+            raise ValueError(f"fine_widths: expected all >= 1, got {self.fine_widths}")
+        unit = math.lcm(self.coarse_stride, 2 ** (len(self.fine_widths) - 1))
+        room = min(min(self.sized(scale)) for scale in self.scales) // self.stem_stride
+        if self.crop_px % unit or self.crop_px > room:
+            raise ValueError(
+                f"crop_px: expected a multiple of {unit} (of coarse_stride and of 2 per level of "
+                f"fine_widths) up to the heatmap's {room}, got {self.crop_px}"
+            )
+
+    @property
+    def step_px(self) -> int:
+        """Input pixels per pixel of the network's deepest level."""
+        first = self.coarse_stride if self.model == "cascade" else 1
+        return self.stem_stride * first * 2 ** (len(self.widths) - 1)
+
     def sized(self, scale: float) -> tuple[int, int]:
         """(H, W) of the input at a scale of `scales`, rounded up to what the network can take."""
-        step = self.stem_stride * 2 ** (len(self.widths) - 1)
+        step = self.step_px
         height, width = (step * math.ceil(round(size * scale / step, 6)) for size in self.input_hw)
         return height, width
 

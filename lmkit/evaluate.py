@@ -14,11 +14,11 @@ from lmkit.batches import Batch, Feed, source_to_input
 from lmkit.config import InputError, RunConfig
 from lmkit.geometry import apply
 from lmkit.images import Canvas
-from lmkit.losses import Target
 from lmkit.metrics import error_matrix, radial_error_mm, summarise, table
 from lmkit.model import heatmap_matrix
 from lmkit.samples import Samples
 from lmkit.stats import bootstrap_intervals
+from lmkit.targets import loss_over, target_of, targets_of
 
 
 def pick_device(config: RunConfig) -> torch.device:
@@ -40,46 +40,18 @@ def pick_precision(config: RunConfig, device: torch.device) -> str:
 
 def maps_of(model: nn.Module, images: Tensor, config: RunConfig) -> Tensor:
     """(B, L, h, w) float32 maps of (B, 1, H, W) images, in the run's precision."""
+    return levels_of(model, images, config)[-1][0]
+
+
+def levels_of(model: nn.Module, images: Tensor, config: RunConfig) -> list[tuple[Tensor, int]]:
+    """All maps that a network draws of (B, 1, H, W) images, coarse ones first, each (B, L, h, w)
+    float32 with its input pixels per heatmap pixel; in the run's precision."""
     device = images.device
     images = images.contiguous(memory_format=torch.channels_last)
     with torch.autocast(
         device.type, torch.bfloat16, enabled=pick_precision(config, device) == "bf16"
     ):
-        return model(images).float()
-
-
-def target_of(batch: Batch, config: RunConfig, sigma: Tensor | None = None) -> Target:
-    """What the maps of a batch should be.
-
-    Args:
-        sigma: (L,) as `UNet.sigma` has it; that of the settings' first epoch when not given.
-    """
-    device = batch.points.device
-    points = apply(heatmap_matrix(config.stem_stride).to(device), batch.points)
-    height, width = (size // config.stem_stride for size in batch.images.shape[-2:])
-    first = config.sigma_at(0)
-    if sigma is None:
-        sigma = torch.full((points.shape[1],), first, device=device)
-    per_unit = torch.ones(1, 1, 2, device=device)  # heatmap pixels per unit of sigma
-    if config.sigma_mm is not None:
-        per_unit = (batch.px_per_mm / config.stem_stride).float().to(device).unsqueeze(1)
-    widths = sigma.unsqueeze(-1) * per_unit  # (1 or B, L, 2)
-    area, energy = heatmap.profile_sums(widths.detach(), config.target)
-    top = torch.full_like(area, config.amplitude)
-    top = top / area if config.target == "mass" else top
-    maps = heatmap.render(
-        points, (height, width), widths, amplitude=config.amplitude, target=config.target
-    )
-    if config.learn_sigma:  # the mass is held, so that neither 0 nor infinity is the best sigma
-        ratio = (sigma / first).square()
-        penalty = config.sigma_penalty * ratio.mean()
-        maps, height = maps / ratio[:, None, None], top / ratio.detach()
-        first_energy = energy / ratio.detach()  # of the first sigma: the unit must not move
-        return Target(maps, points, widths, top, height, first_energy, penalty)
-    if config.hold_peak:
-        held = heatmap.true_peak(first * per_unit, config.amplitude, config.target)
-        maps, top = maps * (held / top)[..., None, None], held.expand_as(top)
-    return Target(maps, points, widths, top, top, energy)
+        return [(maps.float(), stride) for maps, stride in model.levels(images)]
 
 
 def points_of(maps: Tensor, to_input: Tensor, config: RunConfig, sigma_px: float) -> Tensor:
@@ -120,6 +92,28 @@ def members_of(model: nn.Module) -> list[nn.Module]:
     return list(model) if isinstance(model, nn.ModuleList) else [model]
 
 
+def activated(
+    maps: Tensor,
+    member: nn.Module,
+    images: Tensor,
+    config: RunConfig,
+    height: Tensor,
+    partner: np.ndarray | None = None,
+) -> Tensor:
+    """The maps to decode, (B, L, h, w): activated, with the mirror image's for tta=mirror.
+
+    Args:
+        maps: (B, L, h, w), as `member` draws them of `images`, (B, 1, H, W).
+        height: (1 or B, L), of a target.
+        partner: (L,) the map that each map becomes in a mirrored image.
+    """
+    seen = losses.activate(maps, config.loss, height)
+    if config.tta == "mirror":
+        turned = losses.activate(maps_of(member, images.flip(-1), config), config.loss, height)
+        seen = (seen + turned.flip(-1)[:, partner]) / 2
+    return seen
+
+
 @torch.inference_mode()
 def infer(model: nn.Module, feed: Feed) -> tuple[np.ndarray, np.ndarray, float]:
     """Predict all samples of a feed.
@@ -135,15 +129,12 @@ def infer(model: nn.Module, feed: Feed) -> tuple[np.ndarray, np.ndarray, float]:
     for batch in feed.in_order(max(8, config.batch_size)):
         active = []
         for member in members:
-            maps = maps_of(member, batch.images, config)
-            target = target_of(batch, config, member.sigma)
-            total += loss(maps, target).item() * len(maps) / len(members)
-            seen = losses.activate(maps, config.loss, target.height)
-            if config.tta == "mirror":
-                turned = maps_of(member, batch.images.flip(-1), config)
-                turned = losses.activate(turned, config.loss, target.height)
-                seen = (seen + turned.flip(-1)[:, feed.samples.partner]) / 2
-            active.append(seen)
+            levels = levels_of(member, batch.images, config)
+            targets = targets_of(batch, config, member.sigma, levels)
+            total += loss_over(levels, targets, loss).item() * len(batch.images) / len(members)
+            maps, height = levels[-1][0], targets[-1].height
+            partner = feed.samples.partner
+            active.append(activated(maps, member, batch.images, config, height, partner))
         if config.ensemble_by == "maps":
             active = [torch.stack(active).mean(0)]
         found = torch.stack([points_of(maps, batch.to_input, config, sigma_px) for maps in active])

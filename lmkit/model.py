@@ -1,85 +1,33 @@
-"""Networks from an image to one heatmap per landmark."""
+"""The network of a run, its weights as they are stored, and the frame of its heatmaps."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor, nn
 
+from lmkit.cascade import Cascade
 from lmkit.config import RunConfig
+from lmkit.unet import UNet
+
+Network = UNet | Cascade
 
 
-class DoubleConv(nn.Sequential):
-    """Twice 3 x 3 convolution, batch norm, ReLU."""
-
-    def __init__(self, c_in: int, c_out: int) -> None:
-        layers: list[nn.Module] = []
-        for c in (c_in, c_out):
-            layers += [nn.Conv2d(c, c_out, 3, padding=1, bias=False)]
-            layers += [nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)]
-        super().__init__(*layers)
-
-
-class UNet(nn.Module):
-    """U-Net; widths (64, 128, 256, 512, 1024) with stem stride 1 is the classical one.
-
-    A stem stride s folds s x s pixels into channels before the first level, so a heatmap pixel
-    covers s x s input pixels: heatmap (c + 0.5) * s - 0.5 is the input pixel.
-
-    Args:
-        n_maps: L, heatmaps.
-        widths: channels per level; the size halves from one level to the next.
-        stem_stride: input pixels per heatmap pixel.
-        sigma: of the targets at first; kept with the weights as `sigma`, one per landmark.
-        learn_sigma: `sigma` is trained.
-    Source: Ronneberger et al. 2015, arXiv:1505.04597, with batch norm and padded convolutions.
-    """
-
-    def __init__(
-        self,
-        n_maps: int,
-        widths: tuple[int, ...],
-        stem_stride: int = 1,
-        sigma: float = 2.0,
-        learn_sigma: bool = False,
-    ) -> None:
-        super().__init__()
-        start = torch.full((n_maps,), math.log(sigma))
-        self.log_sigma = nn.Parameter(start, requires_grad=learn_sigma)
-        self.fold = nn.PixelUnshuffle(stem_stride)
-        self.down = nn.ModuleList(
-            DoubleConv(c_in, c_out)
-            for c_in, c_out in zip((stem_stride**2, *widths[:-1]), widths, strict=True)
-        )
-        steps = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
-        self.up = nn.ModuleList(nn.ConvTranspose2d(deep, c, 2, stride=2) for deep, c in steps)
-        self.merge = nn.ModuleList(DoubleConv(2 * c, c) for _, c in steps)
-        self.head = nn.Conv2d(widths[0], n_maps, 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 1, H, W) -> (B, L, H / s, W / s)."""
-        x, skips = self.fold(images), []
-        for level, block in enumerate(self.down):
-            x = block(x if level == 0 else nn.functional.max_pool2d(x, 2))
-            skips.append(x)
-        for up, merge, skip in zip(self.up, self.merge, skips[-2::-1], strict=True):
-            x = merge(torch.cat([skip, up(x)], dim=1))
-        with torch.autocast(x.device.type, enabled=False):
-            # 8 bits of mantissa in a logit of 20 are a third of a pixel after decoding
-            return self.head(x.float())
-
-    @property
-    def sigma(self) -> Tensor:
-        """(L,) sigma of the targets, in the unit of the settings: heatmap pixels or mm."""
-        return self.log_sigma.exp()
-
-
-def build(config: RunConfig, n_maps: int) -> UNet:
+def build(config: RunConfig, n_maps: int) -> Network:
     """The network of a run, its weights drawn from `config.seed` and nothing else."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         sigma, learn = config.sigma_at(0), config.learn_sigma
+        if config.model == "cascade":
+            return Cascade(
+                n_maps,
+                config.widths,
+                config.fine_widths,
+                stem_stride=config.stem_stride,
+                coarse_stride=config.coarse_stride,
+                crop_px=config.crop_px,
+                sigma=sigma,
+                learn_sigma=learn,
+            )
         return UNet(n_maps, config.widths, config.stem_stride, sigma, learn)
 
 

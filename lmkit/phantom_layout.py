@@ -44,14 +44,14 @@ class Anatomy:
 def _film(rng: np.random.Generator, level: Difficulty) -> tuple[Film, str | None]:
     draw, z = rng.random(2), rng.standard_normal(6).clip(-2, 2)
     case = None
-    gain, offset = 1.0 + 0.07 * z[0], 0.02 * z[1]
+    gain, offset = 1.0 + 0.13 * z[0], 0.04 * z[1]
     if draw[0] < level.over_exposed:
         case, gain, offset = "over_exposed", gain * 0.92, offset - 0.13
     elif draw[0] > 1 - level.under_exposed:
         case, gain, offset = "under_exposed", gain * 1.15, offset + 0.10
     film = Film(
-        float(gain), float(offset), float(np.exp(0.1 * z[2])), float(0.7 + 0.12 * z[3]),
-        float(0.016 * np.exp(0.3 * z[4])), float(np.clip(0.5 + 0.25 * z[5], 0, 1)),
+        float(gain), float(offset), float(np.exp(0.22 * z[2])), float(0.7 + 0.2 * z[3]),
+        float(0.016 * np.exp(0.45 * z[4])), float(np.clip(0.5 + 0.25 * z[5], 0, 1)),
         bool(draw[1] < 0.7),
     )  # fmt: skip
     return film, case
@@ -74,7 +74,7 @@ def build(seed: int, index: int, level: Difficulty) -> Anatomy:
     rng = np.random.default_rng([seed, index, TEETH_STREAM])
     film, exposure = _film(rng, level)
     strong = rng.random() < level.strong_shift
-    shift = rng.normal(0, 14 if strong else 4)
+    shift = rng.normal(0, 22 if strong else 6)
     axis, middle_y = _midline(points, shift, rng)
     general = tuple(case for case in (exposure, "strong_shift" * strong) if case)
     teeth, cases = [], {}

@@ -20,7 +20,7 @@ class Difficulty:
     gap_closed: float = 0.6  # of missing teeth: the gap was closed by drifted neighbours
     missing_premolar: float = 0.15
     missing_other: float = 0.04  # per remaining tooth, upper teeth included
-    twin_third_molar: float = 0.60  # of erupted third molars: as large and upright as the second
+    twin_third_molar: float = 0.75  # of erupted third molars: as large and upright as the second
     fourth_molar: float = 0.35
     look_alike_row: float = 0.15  # no first molar and a fourth: looks like first to third
     look_alike_drifted: float = 0.5  # added to it for a second molar in the first one's place
@@ -33,9 +33,9 @@ class Difficulty:
     filling: float = 0.30  # per molar; premolars half of it
     metal_crown: float = 0.05  # per molar
     root_filling: float = 0.08  # per molar and premolar
-    over_exposed: float = 0.14  # per patient
-    under_exposed: float = 0.10  # per patient
-    strong_shift: float = 0.20  # per patient: badly positioned, off centre
+    over_exposed: float = 0.18  # per patient
+    under_exposed: float = 0.16  # per patient
+    strong_shift: float = 0.35  # per patient: badly positioned, off centre
 
 
 DIFFICULTY = Difficulty()

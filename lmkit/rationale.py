@@ -17,10 +17,11 @@ from torch import Tensor
 from lmkit import heatmap, losses
 from lmkit.batches import Batch
 from lmkit.config import RunConfig
-from lmkit.evaluate import maps_of, target_of
+from lmkit.evaluate import maps_of
 from lmkit.geometry import Size
 from lmkit.losses import SPATIAL, Target
 from lmkit.model import build
+from lmkit.targets import target_of
 
 FLOOR = 1e-6  # of a distribution, so that its logarithm is finite
 

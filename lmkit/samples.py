@@ -2,6 +2,7 @@
 
 `side=right` shows every image that has right landmarks; `both` shows it a second time, mirrored,
 with the left landmarks in the place of the right ones; `joint` asks for all of them at once.
+With `pool_sides` a model of one side is trained on such mirrored images as well.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import numpy as np
 from lmkit.config import InputError
 from lmkit.data import Dataset
 from lmkit.tables import NO_SIDE, SPLITS
+
+OPPOSITE = {"left": "right", "right": "left"}
 
 
 @dataclass(frozen=True)
@@ -93,15 +96,22 @@ def _partner(dataset: Dataset, side: str) -> np.ndarray | None:
     return partner
 
 
-def line_up(dataset: Dataset, side: str) -> Samples:
-    """The samples for `side`: left, right, both or joint; images without a point are left out."""
+def line_up(dataset: Dataset, side: str, pool: bool = False) -> Samples:
+    """The samples for `side`: left, right, both or joint; images without a point are left out.
+
+    Args:
+        pool: for left and right, the train split also shows the other side's images, mirrored so
+            that they look like this side's; nothing where the dataset has no other side.
+    """
     side, n = run_side(dataset, side), len(dataset.names)
     everything = np.arange(len(dataset.images))
-    if side == "both":
+    pool = pool and side in OPPOSITE and OPPOSITE[side] in dataset.sides
+    if side == "both" or pool:
+        home = "right" if side == "both" else side
         index = np.concatenate([everything, everything])
         mirrored = np.repeat([False, True], len(everything))
-        points = np.concatenate([dataset.points("right"), dataset.points("left")])
-        sides = np.repeat([["right"] * n, ["left"] * n], len(everything), axis=0)
+        points = np.concatenate([dataset.points(home), dataset.points(OPPOSITE[home])])
+        sides = np.repeat([[home] * n, [OPPOSITE[home]] * n], len(everything), axis=0)
     elif side == "joint":
         index, mirrored = everything, np.zeros(len(everything), bool)
         points = np.concatenate([dataset.points("left"), dataset.points("right")], axis=1)
@@ -122,4 +132,5 @@ def line_up(dataset: Dataset, side: str) -> Samples:
         spacing_mm=dataset.spacing_mm[index],
         partner=_partner(dataset, side),
     )
-    return samples.take(~np.isnan(points).all((1, 2)))
+    kept = ~np.isnan(points).all((1, 2))
+    return samples.take(kept & (samples.splits == "train") | kept & ~mirrored if pool else kept)

@@ -38,7 +38,7 @@ def train_run(
     if run is not None and run.finished:
         log("finished before, not run again")
         return run
-    samples = line_up(dataset, config.side)
+    samples = line_up(dataset, config.side, config.pool_sides)
     check_batches(config, len(samples.split("train")))
     check_mirror(samples, config)
     val = samples.split("val")  # stops here, before anything is written, when there is none

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch import nn
+from torch.autograd.profiler import record_function as span
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
@@ -19,12 +20,13 @@ from lmkit import losses
 from lmkit.batches import Feed
 from lmkit.checkpoints import State, restore_state, save_state
 from lmkit.config import InputError, RunConfig
-from lmkit.evaluate import infer, maps_of, pick_device, target_of
+from lmkit.evaluate import infer, levels_of, pick_device
 from lmkit.images import Canvas
 from lmkit.metrics import radial_error_mm, summarise
 from lmkit.model import build, plain_weights
 from lmkit.parameters import settings_hash
 from lmkit.samples import Samples
+from lmkit.targets import loss_over, targets_of
 
 
 def fit(
@@ -53,7 +55,7 @@ def fit(
     """
     device = pick_device(config)
     train, val = (Feed(samples.split(name), canvas, config, device) for name in ("train", "val"))
-    state = _start(config, len(samples.landmarks), device)
+    state = start(config, len(samples.landmarks), device)
     if folder is not None and (folder / "checkpoint.pt").exists():
         restore_state(state, folder / "checkpoint.pt", device, settings_hash(config))
         log(f"resumed after epoch {state.epoch} of {config.epochs}")
@@ -99,8 +101,8 @@ def check_batches(config: RunConfig, n: int) -> None:
     Args:
         n: training samples.
     """
-    shrink = config.stem_stride * 2 ** (len(config.widths) - 1)
-    one_pixel = any(config.sized(scale) == (shrink, shrink) for scale in config.scales)
+    deepest = (config.step_px, config.step_px)
+    one_pixel = any(config.sized(scale) == deepest for scale in config.scales)
     if one_pixel and (config.batch_size == 1 or n % config.batch_size == 1):
         raise InputError(
             f"batch_size: expected no batch of one image, for the deepest level of the network is "
@@ -109,7 +111,7 @@ def check_batches(config: RunConfig, n: int) -> None:
         )
 
 
-def _start(config: RunConfig, n_maps: int, device: torch.device) -> State:
+def start(config: RunConfig, n_maps: int, device: torch.device) -> State:
     """Weights from the seed, Adam, the plateau's watch and the average of the weights."""
     model = build(config, n_maps).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [weight for weight in model.parameters() if weight.requires_grad]
@@ -167,16 +169,21 @@ def train_epoch(state: State, feed: Feed, config: RunConfig) -> dict[str, float]
     )
     for step, batch in enumerate(batches):
         lr = group["lr"] = cut * lr_factor(config, state.epoch + (step + 1) / steps, epochs)
-        maps = maps_of(model, batch.images, config)
-        loss = loss_of(maps, target_of(batch, config, model.sigma))
-        state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        limit = config.clip_norm or math.inf
-        norms.append(nn.utils.clip_grad_norm_(model.parameters(), limit).detach())
-        state.optimiser.step()
-        if state.average is not None:
-            state.average.update_parameters(model)
-        total += loss.detach() * len(maps)
+        with span("forward"):
+            levels = levels_of(model, batch.images, config)
+        with span("targets and loss"):
+            targets = targets_of(batch, config, model.sigma, levels)
+            loss = loss_over(levels, targets, loss_of)
+        with span("backward"):
+            state.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+        with span("optimiser"):
+            limit = config.clip_norm or math.inf
+            norms.append(nn.utils.clip_grad_norm_(model.parameters(), limit).detach())
+            state.optimiser.step()
+            if state.average is not None:
+                state.average.update_parameters(model)
+        total += loss.detach() * len(batch.images)
     group["lr"] = cut
     norm = torch.stack(norms).cpu()
     seconds = time.perf_counter() - start

@@ -22,11 +22,11 @@ from lmkit.batches import Batch, Feed, canvas_size, source_to_input
 from lmkit.choices import TARGETS
 from lmkit.config import RunConfig
 from lmkit.data import Dataset
-from lmkit.evaluate import target_of
 from lmkit.geometry import Size, affine_matrix, apply, fit_matrix
 from lmkit.images import Canvas, fit_image, to_uint8
 from lmkit.model import heatmap_matrix
 from lmkit.samples import Samples
+from lmkit.targets import target_of
 
 
 def png(figure: Figure) -> bytes:

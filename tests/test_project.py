@@ -20,11 +20,11 @@ ROOT = Path(__file__).resolve().parent.parent
 ORDER = [  # each file imports only from files above it
     "__init__ choices fields config files geometry phantom_* phantom",
     "images tables native textfiles data samples",
-    "augment decoders heatmap model",
+    "augment decoders heatmap unet cascade model",
     "loss_common loss_maps loss_spatial losses metrics resampling pairing stats",
     "audit_sets audit_shape audit_causes audit_others audit_repair audit parameters",
-    "batches evaluate rationale checkpoints train runs records predict stages",
-    "plots widgets notebooks",
+    "batches targets evaluate rationale checkpoints train runs records predict export stages",
+    "benchmark plots widgets notebooks",
 ]
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import TINY, write_native
 
-from lmkit import batches, data, evaluate, losses, model, runs, samples, stages, train
+from lmkit import batches, data, evaluate, losses, model, runs, samples, stages, targets, train
 from lmkit.choices import DECODERS, LOSSES
 from lmkit.config import InputError, make_config
 from lmkit.parameters import configure
@@ -146,7 +146,7 @@ def test_a_sigma_in_millimetres_follows_the_spacing_of_each_axis(native):
     """60 x 110 pixels of 0.2 x 0.3 mm, squashed to 32 x 64, stride 2."""
     settings = TINY | {"sigma_mm": 1.2, "keep_aspect": False, "augment": "none"}
     batch, config = a_batch(settings, data.open_dataset(native))
-    sigma = evaluate.target_of(batch, config).sigma[0, 0]
+    sigma = targets.target_of(batch, config).sigma[0, 0]
     assert sigma[0].item() == pytest.approx(1.2 / 0.2 * 64 / 110 / 2)
     assert sigma[1].item() == pytest.approx(1.2 / 0.3 * 32 / 60 / 2)
 
@@ -154,10 +154,10 @@ def test_a_sigma_in_millimetres_follows_the_spacing_of_each_axis(native):
 def test_the_same_millimetres_after_a_rotation_by_ninety_degrees_swap_the_axes(native):
     settings = TINY | {"sigma_mm": 1.2, "input_hw": (64, 64), "keep_aspect": False}
     batch, config = a_batch(settings | {"augment": "none"}, data.open_dataset(native))
-    upright = evaluate.target_of(batch, config).sigma[0, 0]
+    upright = targets.target_of(batch, config).sigma[0, 0]
     turn = torch.tensor([[0, -1, 63], [1, 0, 0], [0, 0, 1]], dtype=torch.float64)
     turned = batches.Batch(batch.images, batch.points, turn @ batch.to_input, batch.spacing_mm)
-    assert evaluate.target_of(turned, config).sigma[0, 0].tolist() == pytest.approx(
+    assert targets.target_of(turned, config).sigma[0, 0].tolist() == pytest.approx(
         upright.flip(0).tolist()
     )
 
@@ -182,7 +182,7 @@ def test_a_held_peak_keeps_the_height_of_mass_targets_while_sigma_grows(native, 
     batch, config = a_batch(settings, data.open_dataset(native))
     heights = []
     for sigma in (3.0, 5.0):
-        target = evaluate.target_of(batch, config, torch.full((2,), sigma))
+        target = targets.target_of(batch, config, torch.full((2,), sigma))
         assert target.maps.amax((-2, -1)).max().item() == pytest.approx(
             target.height.max().item(), rel=1e-4
         )
@@ -204,10 +204,10 @@ def test_the_gradient_of_a_learned_sigma_is_that_of_finite_differences(units):
     """The data term alone: maps half as high as the target want a wider, lower one."""
     config = make_config(TINY | {"learn_sigma": True, "sigma_penalty": 0, "loss_units": units})
     batch, loss = two_points(), losses.build(config)
-    maps = 0.5 * evaluate.target_of(batch, config).maps
+    maps = 0.5 * targets.target_of(batch, config).maps
 
     def value(log_sigma):
-        return loss(maps, evaluate.target_of(batch, config, log_sigma.exp()))
+        return loss(maps, targets.target_of(batch, config, log_sigma.exp()))
 
     log_sigma = torch.full((2,), 1.5).log().requires_grad_()
     (gradient,) = torch.autograd.grad(value(log_sigma), log_sigma)
@@ -222,7 +222,7 @@ def test_a_learned_sigma_is_trained_and_keeps_the_mass(tiny):
     assert (run.model().sigma - 1.5).abs().max() > 1e-3
     config, batch = run.config, two_points()
     for widths in (torch.tensor([1.5, 1.5]), torch.tensor([1.0, 2.0])):
-        target = evaluate.target_of(batch, config, widths)
+        target = targets.target_of(batch, config, widths)
         assert target.maps.sum((-2, -1))[0].tolist() == pytest.approx(
             [2 * 3.14159 * 1.5**2] * 2, rel=0.01
         )
@@ -301,7 +301,7 @@ def test_the_average_of_the_weights_is_what_is_kept(tiny):
     lined = samples.line_up(dataset, "right")
     canvas = batches.canvas_for(dataset, config)
     feed = batches.Feed(lined.split("train"), canvas, config, torch.device("cpu"))
-    state = train._start(config, 2, torch.device("cpu"))
+    state = train.start(config, 2, torch.device("cpu"))
     seen = []
     step = state.optimiser.step
 
@@ -368,7 +368,7 @@ def test_the_literal_combined_loss_trains_the_same_weights_as_mse(native):
         while steps < 50:
             for batch in feed.epoch(2, torch.Generator().manual_seed(steps)):
                 maps = evaluate.maps_of(net, batch.images, config)
-                value = loss_of(maps, evaluate.target_of(batch, config))
+                value = loss_of(maps, targets.target_of(batch, config))
                 optimiser.zero_grad()
                 value.backward()
                 optimiser.step()

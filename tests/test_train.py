@@ -17,7 +17,7 @@ import yaml
 from conftest import TINY, write_native
 from safetensors.torch import load_file
 
-from lmkit import batches, data, evaluate, heatmap, model, runs, samples, stages, train
+from lmkit import batches, data, evaluate, heatmap, model, runs, samples, stages, targets, train
 from lmkit.config import InputError, make_config
 
 FILES = {"config.yaml", "history.csv", "checkpoint.pt", "model.safetensors", "predictions.csv"}
@@ -100,7 +100,7 @@ def test_a_point_moved_out_of_the_input_does_not_count(native):
         samples.line_up(ds, "joint"), batches.canvas_for(ds, config), config, torch.device("cpu")
     )
     batch = next(feed.epoch(12, torch.Generator().manual_seed(0)))
-    target = evaluate.target_of(batch, config)
+    target = targets.target_of(batch, config)
     counted, target = target.annotated, target.maps
     assert 0 < counted.float().mean() < 1
     assert (target.amax((-2, -1)) > 0).equal(counted)

@@ -1,0 +1,188 @@
+"""How fast a recipe trains and predicts on this machine, what it needs, and how that grows.
+
+Every measurement is one call of `measure` in a process of its own (`in_process`), so that peak
+memory is the recipe's and nothing is warm from the one before. What is timed is the code that runs:
+`train.train_epoch` for training, `evaluate.infer` for prediction. Times drift on shared machines;
+compare ratios of one run.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from lmkit.batches import Feed, canvas_for, canvas_frame
+from lmkit.config import InputError, RunConfig
+from lmkit.data import open_for
+from lmkit.evaluate import infer, pick_device, pick_precision
+from lmkit.geometry import fit_matrix
+from lmkit.images import Canvas
+from lmkit.parameters import configure
+from lmkit.samples import Samples, line_up
+from lmkit.train import start, train_epoch
+
+PARTS = ("images and points", "forward", "targets and loss", "backward", "optimiser")
+MOST_STEPS = 100
+SOURCE_HW = (600, 1100)  # of made-up images
+
+
+def measure(config: RunConfig, seconds: float, made_up: Mapping[str, int] | None = None) -> dict:
+    """Training and prediction with these settings, timed.
+
+    Args:
+        config: the settings; its dataset gives the images.
+        seconds: for training steps, and half of it for prediction; at least one step of each.
+        made_up: images and landmarks of a made-up dataset instead, for how cost grows.
+    Returns: train_images_per_s and predict_ms (an image), medians; steps timed; parameters;
+        precision; base_mb and peak_mb, resident memory before and at most; grown_mb, from the
+        first step to the last; shares of a step by part.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if made_up is None:
+            dataset = open_for(config)
+            samples = line_up(dataset, config.side, config.pool_sides).split("train")
+            canvas = canvas_for(dataset, config)
+        else:
+            samples, canvas = _made_up(config, Path(folder), **made_up)
+        return _measure(config, samples, canvas, seconds)
+
+
+def _measure(config: RunConfig, samples: Samples, canvas: Canvas, seconds: float) -> dict:
+    device, base_mb = pick_device(config), _peak_mb()
+    state = start(config, len(samples.landmarks), device)
+    turns = np.random.default_rng(0).permutation(len(samples))
+
+    def feed(step: int, size: int) -> Feed:
+        rows = np.take(turns, np.arange(step * size, (step + 1) * size), mode="wrap")
+        return Feed(samples.take(rows), canvas, config, device)
+
+    train_epoch(state, feed(0, 2), config)  # the first step also compiles and allocates
+    start_mb, took = _now_mb(), _repeat(
+        lambda i: train_epoch(state, feed(i, config.batch_size), config), seconds
+    )  # fmt: skip
+    grown_mb, shown = _now_mb() - start_mb, feed(0, max(8, config.batch_size))
+    guessed = _repeat(lambda i: infer(state.model, shown), seconds / 2)
+    return {
+        "train_images_per_s": config.batch_size / float(np.median(took)),
+        "predict_ms": 1000 * float(np.median(guessed)) / len(shown),
+        "steps": len(took),
+        "parameters": sum(w.numel() for w in state.model.parameters()),
+        "precision": pick_precision(config, device),
+        "base_mb": base_mb,
+        "peak_mb": _peak_mb(),
+        "grown_mb": grown_mb,
+        "shares": _shares(lambda: train_epoch(state, feed(0, config.batch_size), config)),
+    }
+
+
+def _repeat(call: Any, seconds: float) -> list[float]:
+    """Times of calls, s, until the seconds are over; a first one always."""
+    took: list[float] = []
+    while not took or (sum(took) < seconds and len(took) < MOST_STEPS):
+        began = time.perf_counter()
+        call(len(took))
+        took.append(time.perf_counter() - began)
+    return took
+
+
+def _shares(step: Any) -> dict[str, float]:
+    """Share of a training step's time that goes into each of PARTS, in [0, 1]."""
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        step()
+    spent = {e.key: e.cpu_time_total for e in found.key_averages() if e.key in PARTS}
+    return {part: spent.get(part, 0.0) / sum(spent.values()) for part in PARTS}
+
+
+def _peak_mb() -> float:
+    """Most memory that this process has held, MB; on CUDA torch's own figure on top."""
+    kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    cuda = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    return kb / (1024**2 if sys.platform == "darwin" else 1024) + cuda / 2**20
+
+
+def _now_mb() -> float:
+    """Memory that this process holds now, MB; the peak where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return _peak_mb()
+    return pages * resource.getpagesize() / 2**20
+
+
+def _made_up(
+    config: RunConfig, folder: Path, images: int, landmarks: int
+) -> tuple[Samples, Canvas]:
+    """Empty images on disk, which cost what real ones do, with points all over them."""
+    frame = canvas_frame({SOURCE_HW}, config)
+    shape = (images, *frame)
+    pixels = np.lib.format.open_memmap(folder / "canvas.npy", "w+", np.uint8, shape)
+    matrix = fit_matrix(SOURCE_HW, frame, config.keep_aspect).expand(images, 3, 3)
+    canvas = Canvas(pixels, matrix, np.tile(SOURCE_HW, (images, 1)))
+    rng, names = np.random.default_rng(0), np.array([f"{i}" for i in range(images)])
+    samples = Samples(
+        index=np.arange(images),
+        mirrored=np.zeros(images, bool),
+        points=rng.random((images, landmarks, 2)) * np.array(SOURCE_HW[::-1]),
+        sides=np.full((images, landmarks), "right"),
+        landmarks=tuple(f"landmark {i}" for i in range(landmarks)),
+        splits=np.full(images, "train"),
+        patients=names,
+        images=names,
+        spacing_mm=np.ones((images, 2)),
+    )
+    return samples, canvas
+
+
+def in_process(
+    settings: Mapping[str, Any], seconds: float, made_up: Mapping[str, int] | None = None
+) -> dict:
+    """`measure` of settings, as for papermill -p, in a fresh Python process.
+
+    Raises: InputError with the process's last line when it fails.
+    """
+    asked = {"settings": dict(settings), "seconds": seconds, "made_up": made_up}
+    done = subprocess.run(
+        [sys.executable, "-m", "lmkit.benchmark"],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:
+        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise InputError(f"benchmark of {dict(settings)}: expected figures, got: {said}")
+    return json.loads(lines[-1])
+
+
+def minutes_to(history: pd.DataFrame, sdr_2mm: Sequence[float], epoch_s: float | None = None):
+    """Minutes of training until the validation SDR at 2 mm first reached a value.
+
+    Args:
+        history: of a run.
+        sdr_2mm: values in [0, 1].
+        epoch_s: seconds an epoch takes; those of the history when not given.
+    Returns: value -> minutes, None where it never did.
+    """
+    seconds = history["seconds"] if epoch_s is None else pd.Series(epoch_s, history.index)
+    spent = seconds.cumsum() / 60
+    reached = {value: history["val_sdr_2mm"] >= value for value in sdr_2mm}
+    return {v: float(spent[hit].iloc[0]) if hit.any() else None for v, hit in reached.items()}
+
+
+if __name__ == "__main__":
+    asked = json.loads(sys.stdin.read())
+    found = measure(configure(asked["settings"]), asked["seconds"], asked["made_up"])
+    print(json.dumps(found))

@@ -1,0 +1,99 @@
+"""Coarse to fine in one network: where about on the whole image, where exactly in a window.
+
+The first network sees the image reduced to heatmap size and draws coarse maps: enough to tell a
+structure from its neighbour, and cheap. About each landmark's brightest coarse pixel a second
+network sees a window of the image as it is and draws the map there. Both are trained at once, each
+against targets on its own grid; a window in the wrong place has an empty target, so that the second
+network also learns to see nothing there.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lmkit.unet import UNet
+
+
+class Cascade(nn.Module):
+    """Two U-Nets, the second in one window per landmark.
+
+    Args:
+        n_maps: L, heatmaps.
+        widths: channels per level of the first network.
+        fine_widths: channels per level of the second.
+        stem_stride: input pixels per heatmap pixel.
+        coarse_stride: heatmap pixels per pixel of the coarse maps.
+        crop_px: side of the square windows, heatmap pixels.
+        sigma, learn_sigma: as for `UNet`.
+    Source: coarse heatmaps, then windows about their peaks: Zhong et al. 2019, MICCAI.
+    """
+
+    def __init__(
+        self,
+        n_maps: int,
+        widths: tuple[int, ...],
+        fine_widths: tuple[int, ...],
+        stem_stride: int = 2,
+        coarse_stride: int = 4,
+        crop_px: int = 32,
+        sigma: float = 2.0,
+        learn_sigma: bool = False,
+    ) -> None:
+        super().__init__()
+        self.coarse = UNet(n_maps, widths, coarse_stride, sigma, learn_sigma)
+        # the second network sees the image's pixels and, from the first, features about them
+        self.fine = UNet(n_maps, fine_widths, 1, channels=stem_stride**2 + widths[0])
+        self.stem_stride, self.coarse_stride, self.crop_px = stem_stride, coarse_stride, crop_px
+        self.fold = nn.PixelUnshuffle(stem_stride)
+
+    @property
+    def log_sigma(self) -> nn.Parameter:
+        """Of the targets, see `UNet`."""
+        return self.coarse.log_sigma
+
+    @property
+    def sigma(self) -> Tensor:
+        """(L,) sigma of the targets, in the unit of the settings: heatmap pixels or mm."""
+        return self.coarse.sigma
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 1, H, W) -> (B, L, H / s, W / s), zero outside the windows."""
+        return self.levels(images)[-1][0]
+
+    def levels(self, images: Tensor) -> list[tuple[Tensor, int]]:
+        """Both networks' maps (B, L, H / stride, W / stride), coarse ones first, and strides."""
+        features = self.coarse.features(F.avg_pool2d(images, self.stem_stride))
+        coarse = self.coarse.maps(features)
+        rows, columns = self.windows(coarse)
+        step = torch.arange(self.crop_px, device=images.device)
+        row, column = rows[..., None, None] + step[:, None], columns[..., None, None] + step
+        image = torch.arange(len(images), device=images.device).view(-1, 1, 1, 1)
+        landmark = torch.arange(coarse.shape[1], device=images.device).view(1, -1, 1, 1)
+        pixels = self.fold(images).movedim(1, -1)[image, row, column]
+        k = self.coarse_stride  # windows start on whole coarse pixels: features are repeated
+        context = features.movedim(1, -1)[image, _over(row, k), _over(column, k)]
+        seen = torch.cat([pixels, context.to(pixels.dtype)], -1)  # (B, L, crop, crop, C)
+        seen = seen.flatten(0, 1).movedim(-1, 1).contiguous(memory_format=torch.channels_last)
+        own = self.fine(seen).unflatten(0, coarse.shape[:2]).diagonal(dim1=1, dim2=2).movedim(-1, 1)
+        where = tuple(t.expand_as(own) for t in (image, landmark, row, column))
+        empty = coarse.new_zeros(*coarse.shape[:2], *(k * n for n in coarse.shape[-2:]))
+        return [(coarse, k * self.stem_stride), (empty.index_put(where, own), self.stem_stride)]
+
+    def windows(self, coarse: Tensor) -> tuple[Tensor, Tensor]:
+        """First row and column (B, L) of each landmark's window, heatmap pixels.
+
+        Args:
+            coarse: (B, L, h, w). The window is about the brightest pixel, moved inside the map.
+        """
+        height, width = coarse.shape[-2:]
+        size = self.crop_px // self.coarse_stride
+        at = coarse.detach().flatten(2).argmax(-1)
+        row = (_over(at, width) - size // 2).clamp(0, height - size)
+        column = (at % width - size // 2).clamp(0, width - size)
+        return row * self.coarse_stride, column * self.coarse_stride
+
+
+def _over(numbers: Tensor, divisor: int) -> Tensor:
+    return numbers.div(divisor, rounding_mode="floor")
