@@ -179,11 +179,16 @@ class Feed:
         edge = torch.tensor([size[1], size[0]]) - 0.5
         outside = ((points < -0.5) | (points > edge)).any(-1, keepdim=True)
         points = points.masked_fill(outside, torch.nan).float()
-        pixels = self.canvas.batch(self.samples.index[rows]).to(self.device, non_blocking=True)
+        pixels = self._on_device(self.canvas.batch(self.samples.index[rows]))
         images = warp(pixels.float(), resized @ self.canvas_to_input[rows], size, displacement)
         images = normalised(self._altered(images, kinds, generator))
         spacing_mm = torch.from_numpy(self.samples.spacing_mm[rows])
-        return Batch(images, points.to(self.device, non_blocking=True), to_input, spacing_mm)
+        return Batch(images, self._on_device(points), to_input, spacing_mm)
+
+    def _on_device(self, values: Tensor) -> Tensor:
+        """A copy on the device; on a GPU from pinned memory, so that it overlaps with computing."""
+        pinned = values.pin_memory() if self.device.type == "cuda" else values
+        return pinned.to(self.device, non_blocking=True)
 
     def _altered(
         self, images: Tensor, kinds: list[str], generator: torch.Generator | None

@@ -26,9 +26,9 @@ from torch.profiler import ProfilerActivity, profile
 from lmkit.batches import Feed, canvas_for, canvas_frame
 from lmkit.config import InputError, RunConfig
 from lmkit.data import open_for
-from lmkit.evaluate import infer, pick_device, pick_precision
 from lmkit.geometry import fit_matrix
-from lmkit.images import Canvas
+from lmkit.images import Canvas, map_canvas
+from lmkit.inference import infer, pick_device, pick_precision
 from lmkit.parameters import configure
 from lmkit.samples import Samples, line_up
 from lmkit.train import start, train_epoch
@@ -45,9 +45,9 @@ def measure(config: RunConfig, seconds: float, made_up: Mapping[str, int] | None
         config: the settings; its dataset gives the images.
         seconds: for training steps, and half of it for prediction; at least one step of each.
         made_up: images and landmarks of a made-up dataset instead, for how cost grows.
-    Returns: train_images_per_s and predict_ms (an image), medians; steps timed; parameters;
-        precision; base_mb and peak_mb, resident memory before and at most; grown_mb, from the
-        first step to the last; shares of a step by part.
+    Returns: train_images_per_s and predict_ms (an image), medians; steps timed; batch_size;
+        label_sets, in an epoch; parameters; precision; base_mb and peak_mb, resident memory before
+        and at most; grown_mb, from the first step to the last; shares of a step by part.
     """
     with tempfile.TemporaryDirectory() as folder:
         if made_up is None:
@@ -78,6 +78,8 @@ def _measure(config: RunConfig, samples: Samples, canvas: Canvas, seconds: float
         "train_images_per_s": config.batch_size / float(np.median(took)),
         "predict_ms": 1000 * float(np.median(guessed)) / len(shown),
         "steps": len(took),
+        "batch_size": config.batch_size,
+        "label_sets": len(samples),
         "parameters": sum(w.numel() for w in state.model.parameters()),
         "precision": pick_precision(config, device),
         "base_mb": base_mb,
@@ -126,10 +128,10 @@ def _made_up(
 ) -> tuple[Samples, Canvas]:
     """Empty images on disk, which cost what real ones do, with points all over them."""
     frame = canvas_frame({SOURCE_HW}, config)
-    shape = (images, *frame)
-    pixels = np.lib.format.open_memmap(folder / "canvas.npy", "w+", np.uint8, shape)
+    path = folder / "canvas.npy"
+    np.lib.format.open_memmap(path, "w+", np.uint8, (images, *frame))  # takes no room while empty
     matrix = fit_matrix(SOURCE_HW, frame, config.keep_aspect).expand(images, 3, 3)
-    canvas = Canvas(pixels, matrix, np.tile(SOURCE_HW, (images, 1)))
+    canvas = map_canvas(path, matrix, np.tile(SOURCE_HW, (images, 1)))
     rng, names = np.random.default_rng(0), np.array([f"{i}" for i in range(images)])
     samples = Samples(
         index=np.arange(images),

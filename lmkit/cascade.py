@@ -69,7 +69,7 @@ class Cascade(nn.Module):
         rows, columns = self.windows(coarse)
         step = torch.arange(self.crop_px, device=images.device)
         row, column = rows[..., None, None] + step[:, None], columns[..., None, None] + step
-        image = torch.arange(len(images), device=images.device).view(-1, 1, 1, 1)
+        image = torch.arange(images.shape[0], device=images.device).view(-1, 1, 1, 1)
         landmark = torch.arange(coarse.shape[1], device=images.device).view(1, -1, 1, 1)
         pixels = self.fold(images).movedim(1, -1)[image, row, column]
         k = self.coarse_stride  # windows start on whole coarse pixels: features are repeated

@@ -1,151 +1,108 @@
-"""Predictions of a model, back in the source image, and what simple baselines would predict."""
+"""How good predictions are, and predictions of image files; points are in the source image."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lmkit import decoders, heatmap, losses
-from lmkit.batches import Batch, Feed, source_to_input
+from lmkit import losses
+from lmkit.batches import Batch, Feed, canvas_frame, source_to_input
 from lmkit.config import InputError, RunConfig
-from lmkit.geometry import apply
-from lmkit.images import Canvas
+from lmkit.geometry import apply, fit_matrix
+from lmkit.images import Canvas, fit_image, read_image, to_uint8
+from lmkit.inference import infer, pick_device, points_of
 from lmkit.metrics import error_matrix, radial_error_mm, summarise, table
-from lmkit.model import heatmap_matrix
+from lmkit.runs import Run, load_run
 from lmkit.samples import Samples
 from lmkit.stats import bootstrap_intervals
-from lmkit.targets import loss_over, target_of, targets_of
+from lmkit.targets import target_of
+
+CHUNK = 32  # image files in memory at a time
 
 
-def pick_device(config: RunConfig) -> torch.device:
-    """The device that `config.device` means here. Raises: InputError for cuda without one."""
-    has_cuda = torch.cuda.is_available()
-    if config.device == "cuda" and not has_cuda:
-        raise InputError("device: expected auto or cpu, got cuda, but torch sees no GPU here")
-    return torch.device("cuda" if has_cuda and config.device != "cpu" else "cpu")
-
-
-def pick_precision(config: RunConfig, device: torch.device) -> str:
-    """float32 or bf16: what `config.precision` means on this device."""
-    if config.precision != "auto":
-        return config.precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
-
-
-def maps_of(model: nn.Module, images: Tensor, config: RunConfig) -> Tensor:
-    """(B, L, h, w) float32 maps of (B, 1, H, W) images, in the run's precision."""
-    return levels_of(model, images, config)[-1][0]
-
-
-def levels_of(model: nn.Module, images: Tensor, config: RunConfig) -> list[tuple[Tensor, int]]:
-    """All maps that a network draws of (B, 1, H, W) images, coarse ones first, each (B, L, h, w)
-    float32 with its input pixels per heatmap pixel; in the run's precision."""
-    device = images.device
-    images = images.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(
-        device.type, torch.bfloat16, enabled=pick_precision(config, device) == "bf16"
-    ):
-        return [(maps.float(), stride) for maps, stride in model.levels(images)]
-
-
-def points_of(maps: Tensor, to_input: Tensor, config: RunConfig, sigma_px: float) -> Tensor:
-    """(B, L, 2) xy float64, source pixels, on the CPU.
+def predict(run: Run | str | Path, files: Sequence[str | Path]) -> pd.DataFrame:
+    """Where a run's model sees its landmarks in image files.
 
     Args:
-        maps: (B, L, h, w), activated, see `losses.activate`. For a spatial loss `softargmax` is
-            the mean of the distribution itself, which is what wing, dsnt_js and star train.
-        to_input: (B, 3, 3), from source pixels to input pixels.
-        sigma_px: of the targets, heatmap pixels, for the windows of some decoders.
+        run: finished, or its folder.
+        files: readable images, of any size; memory does not grow with their number.
+    Returns: image (the path as given), side, landmark, x, y (pixels of the stored image), peak
+        (confidence in [0, 1]); a row per landmark, for `both` and `joint` of both sides.
+    Raises: InputError for an unfinished run, no files, or a file that is no image.
     """
-    if config.loss in losses.SPATIAL and config.decoder == "softargmax":
-        points = decoders.expectation(maps / maps.sum((-2, -1), keepdim=True))
-    else:
-        points = heatmap.decode(maps, config.decoder, sigma=sigma_px, beta=config.soft_beta)
-    to_heatmap = heatmap_matrix(config.stem_stride) @ to_input
-    return apply(torch.linalg.inv(to_heatmap), points.double().cpu())
+    run = run if isinstance(run, Run) else load_run(run)
+    if not run.finished:
+        raise InputError(f"{run.folder}: expected a finished run, got one without metrics.json")
+    if not files:
+        raise InputError("images: expected at least one image file, got none")
+    model, landmarks = run.model(), _landmarks(run)
+    tables = [
+        _predict_chunk(model, run, landmarks, [str(f) for f in files[i : i + CHUNK]])
+        for i in range(0, len(files), CHUNK)
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
-def window_sigma(model: nn.Module, config: RunConfig) -> float:
-    """Sigma that sets the decoders' windows, heatmap pixels: the members' mean, or `sigma_px`
-    where targets are in mm, so that no prediction depends on the other images of its batch."""
-    if config.sigma_mm is not None:
-        return config.sigma_px
-    return float(np.mean([member.sigma.mean().item() for member in members_of(model)]))
+def _landmarks(run: Run) -> list[tuple[str, str]]:
+    """(side, landmark) of each map of the run, from its predictions."""
+    rows = run.predictions
+    rows = rows[rows["image"] == rows["image"].iloc[0]]
+    if run.config.side == "both" and set(rows["side"]) <= {"left", "right"}:
+        rows = rows[rows["side"] == rows["side"].iloc[0]].assign(side="right")
+    return list(zip(rows["side"], rows["landmark"], strict=True))
 
 
-def confidence(maps: Tensor, config: RunConfig, sigma_px: float) -> Tensor:
-    """(B, L) in [0, 1] of activated maps: the height as a share of a target's; for a spatial loss,
-    whose maps may be as sharp as they like, the probability near the brightest pixel."""
-    if config.loss in losses.SPATIAL:
-        return heatmap.mass_near_peak(maps, sigma_px)
-    return heatmap.peak(maps)
+def _predict_chunk(
+    model: nn.Module, run: Run, landmarks: list[tuple[str, str]], files: list[str]
+) -> pd.DataFrame:
+    config, partner = run.config, run.about.get("partner")
+    pixels = [to_uint8(read_image(Path(file))) for file in files]
+    frame = canvas_frame({image.shape for image in pixels}, config)
+    canvas = Canvas(
+        np.stack([fit_image(image, frame, config.keep_aspect) for image in pixels]),
+        torch.stack([fit_matrix(image.shape, frame, config.keep_aspect) for image in pixels]),
+        np.array([image.shape for image in pixels]),
+    )
+    mirrored = [False, True] if config.side == "both" else [False]
+    index = np.repeat(np.arange(len(files)), len(mirrored))
+    flip = np.tile(mirrored, len(files))
+    n, n_maps = len(index), len(landmarks)
+    side = np.array([[name for name, _ in landmarks]] * n, dtype=object)
+    side[flip] = "left"
+    samples = Samples(
+        index=index,
+        mirrored=flip,
+        points=np.full((n, n_maps, 2), np.nan),
+        sides=side,
+        landmarks=tuple(name for _, name in landmarks),
+        splits=np.full(n, ""),
+        patients=np.full(n, ""),
+        images=np.array(files, dtype=object)[index],
+        spacing_mm=np.ones((n, 2)),
+        partner=None if partner is None else np.array(partner),
+    )
+    points, peaks, _ = infer(model, Feed(samples, canvas, config, pick_device(config)))
+    return pd.DataFrame(
+        {
+            "image": np.repeat(samples.images, n_maps),
+            "side": side.ravel(),
+            "landmark": np.tile(samples.landmarks, n),
+            "x": points[..., 0].ravel(),
+            "y": points[..., 1].ravel(),
+            "peak": peaks.ravel().astype(float),
+        }
+    )
 
 
-def members_of(model: nn.Module) -> list[nn.Module]:
-    """The networks of an ensemble, or the network alone."""
-    return list(model) if isinstance(model, nn.ModuleList) else [model]
-
-
-def activated(
-    maps: Tensor,
-    member: nn.Module,
-    images: Tensor,
-    config: RunConfig,
-    height: Tensor,
-    partner: np.ndarray | None = None,
-) -> Tensor:
-    """The maps to decode, (B, L, h, w): activated, with the mirror image's for tta=mirror.
-
-    Args:
-        maps: (B, L, h, w), as `member` draws them of `images`, (B, 1, H, W).
-        height: (1 or B, L), of a target.
-        partner: (L,) the map that each map becomes in a mirrored image.
-    """
-    seen = losses.activate(maps, config.loss, height)
-    if config.tta == "mirror":
-        turned = losses.activate(maps_of(member, images.flip(-1), config), config.loss, height)
-        seen = (seen + turned.flip(-1)[:, partner]) / 2
-    return seen
-
-
-@torch.inference_mode()
-def infer(model: nn.Module, feed: Feed) -> tuple[np.ndarray, np.ndarray, float]:
-    """Predict all samples of a feed.
-
-    Args:
-        model: a network, or a ModuleList of the members of an ensemble.
-    Returns: (N, L, 2) xy, source pixels; (N, L) confidence in [0, 1], of the mean map or the
-        members' mean; the mean loss, of an ensemble the members' mean.
-    """
-    config, loss = feed.config, losses.build(feed.config)
-    members, sigma_px = members_of(model.eval()), window_sigma(model, feed.config)
-    points, peaks, total = [], [], 0.0
-    for batch in feed.in_order(max(8, config.batch_size)):
-        active = []
-        for member in members:
-            levels = levels_of(member, batch.images, config)
-            targets = targets_of(batch, config, member.sigma, levels)
-            total += loss_over(levels, targets, loss).item() * len(batch.images) / len(members)
-            maps, height = levels[-1][0], targets[-1].height
-            partner = feed.samples.partner
-            active.append(activated(maps, member, batch.images, config, height, partner))
-        if config.ensemble_by == "maps":
-            active = [torch.stack(active).mean(0)]
-        found = torch.stack([points_of(maps, batch.to_input, config, sigma_px) for maps in active])
-        middle = found.quantile(0.5, 0) if config.ensemble_by == "median" else found.mean(0)
-        points.append(middle.numpy())
-        sure = torch.stack([confidence(maps, config, sigma_px) for maps in active])
-        peaks.append(sure.mean(0).cpu().numpy())
-    return np.concatenate(points), np.concatenate(peaks), total / len(feed)
-
-
-def predict(model: nn.Module, config: RunConfig, samples: Samples, canvas: Canvas) -> pd.DataFrame:
+def predict_samples(
+    model: nn.Module, config: RunConfig, samples: Samples, canvas: Canvas
+) -> pd.DataFrame:
     """Predictions of a model on samples, as in predictions.csv.
 
     Returns: split, image, patient, side, landmark, x, y, x_true, y_true (source pixels), error_mm

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from lmkit.batches import Batch, Feed, canvas_for, normalised
 from lmkit.config import InputError
 from lmkit.data import open_for
-from lmkit.evaluate import activated, maps_of, members_of, points_of, window_sigma
 from lmkit.files import atomic_path
+from lmkit.inference import activated, maps_of, members_of, points_of, window_sigma
 from lmkit.runs import Run, load_run
 from lmkit.samples import line_up
 from lmkit.targets import target_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -94,15 +95,20 @@ class Canvas:
         pixels: (N, H, W) uint8, one per image, in the dataset's order.
         matrix: (N, 3, 3) float64, from source pixels to canvas pixels.
         source_hw: (N, 2), H and W of the source images.
+        mapped: the file behind `pixels`, where there is one.
     """
 
     pixels: np.ndarray
     matrix: Tensor
     source_hw: np.ndarray
+    mapped: mmap.mmap | None = None
 
     def batch(self, index: np.ndarray) -> Tensor:
         """(B, 1, H, W) uint8, a copy, for B image numbers."""
-        return torch.from_numpy(self.pixels[index]).unsqueeze(1)
+        pixels = torch.from_numpy(self.pixels[index]).unsqueeze(1)
+        if self.mapped is not None:  # the system's cache keeps the file, this process need not
+            self.mapped.madvise(mmap.MADV_DONTNEED)
+        return pixels
 
 
 def open_canvas(
@@ -135,7 +141,17 @@ def open_canvas(
     source_hw = np.load(sizes)
     known = {tuple(hw): fit_matrix(tuple(hw), frame, keep_aspect) for hw in source_hw.tolist()}
     matrix = torch.stack([known[tuple(hw)] for hw in source_hw.tolist()])
-    return Canvas(np.load(pixels, mmap_mode="r"), matrix, source_hw)
+    return map_canvas(pixels, matrix, source_hw)
+
+
+def map_canvas(path: Path, matrix: Tensor, source_hw: np.ndarray) -> Canvas:
+    """A canvas whose pixels, (N, H, W) uint8, are an .npy file."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        start, mapped = file.tell(), mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    pixels = np.frombuffer(mapped, dtype, offset=start).reshape(shape)
+    return Canvas(pixels, matrix, source_hw, mapped)
 
 
 def _is_whole(pixels: Path, sizes: Path, shape: tuple[int, int, int]) -> bool:

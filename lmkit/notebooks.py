@@ -6,6 +6,7 @@ python -m lmkit.notebooks 03_train -p side left -f my.yaml
 from __future__ import annotations
 
 import argparse
+import ast
 import base64
 import io
 import sys
@@ -20,12 +21,13 @@ import yaml
 from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 
-from lmkit.config import InputError, nearest
+from lmkit.config import InputError, RunConfig, nearest
 from lmkit.data import open_for
 from lmkit.evaluate import summary_table
 from lmkit.files import atomic_path, project_root, read_yaml
 from lmkit.parameters import configure
 from lmkit.runs import run_folder
+from lmkit.sidebyside import benchmark_folder
 from lmkit.stages import report_run
 
 KEPT = "keep_output"  # cells with this tag keep their output in the committed notebook
@@ -51,9 +53,8 @@ def execute(name: str, parameters: dict[str, Any]) -> Path:
         raise InputError(
             f"notebook: expected {' | '.join(known)}, got {name!r}{nearest(name, known)}"
         )
-    config = configure(parameters)
-    folder = run_folder(config, open_for(config))
     source = project_root() / "notebooks" / f"{name}.ipynb"
+    folder = _folder(source, parameters)
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / source.name
         try:
@@ -67,6 +68,16 @@ def execute(name: str, parameters: dict[str, Any]) -> Path:
         _move(output, folder / source.name)
     (folder.parent / f"{folder.name}.{name}.failed.ipynb").unlink(missing_ok=True)
     return folder / source.name
+
+
+def _folder(source: Path, parameters: dict[str, Any]) -> Path:
+    """Where a notebook's executed copy belongs: the folder that it writes into."""
+    cell = papermill.inspect_notebook(str(source))
+    values = {name: ast.literal_eval(found["default"]) for name, found in cell.items()} | parameters
+    own = {k: values.pop(k) for k in cell if k not in RunConfig.model_fields}
+    asked = {k: v for k, v in values.items() if k in parameters or k == "preset"}
+    config = configure(asked)
+    return benchmark_folder(config, **own) if own else run_folder(config, open_for(config))
 
 
 def _move(source: Path, target: Path) -> None:
@@ -148,7 +159,8 @@ def _value(key: str, text: str) -> Any:
 
 def _report(parameters: dict[str, Any]) -> None:
     """Print the table of the run's splits, if it is finished."""
-    run = report_run(configure(parameters))
+    settings = {k: v for k, v in parameters.items() if k in RunConfig.model_fields}
+    run = report_run(configure(settings))
     if run is not None and run.finished:
         for split, rows in run.predictions.groupby("split", sort=False):
             print(f"\n{split}, {run.folder}")

@@ -60,7 +60,9 @@ def configure(settings: Mapping[str, object]) -> RunConfig:
     return make_config(read_preset(str(preset)) | dict(settings))
 
 
-def resolve(namespace: Mapping[str, Any], quiet: bool = False) -> RunConfig:
+def resolve(
+    namespace: Mapping[str, Any], own: Sequence[str] = (), quiet: bool = False
+) -> RunConfig:
     """The RunConfig of a notebook, printed; call it in the first cell after the parameters.
 
     The parameters cell holds defaults, papermill's injected cell holds what was asked for; a value
@@ -68,6 +70,7 @@ def resolve(namespace: Mapping[str, Any], quiet: bool = False) -> RunConfig:
 
     Args:
         namespace: the notebook's `globals()`; outside a notebook, the settings themselves.
+        own: parameters of this notebook alone, which are no settings of a run.
         quiet: do not print.
     Raises: InputError for an unknown key, a wrong type or a value out of range.
     """
@@ -80,9 +83,9 @@ def resolve(namespace: Mapping[str, Any], quiet: bool = False) -> RunConfig:
         asked = _edited(_assignments(cell, namespace))
         for cell in injected:
             asked |= _assignments(cell, namespace)
-    config = configure(asked)
+    config = configure({key: value for key, value in asked.items() if key not in own})
     if not quiet:
-        print(describe(config, asked))
+        print(*(f"{key:17} {namespace[key]}\n" for key in own), describe(config, asked), sep="")
     return config
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from lmkit import heatmap, losses
 from lmkit.batches import Batch
 from lmkit.config import RunConfig
-from lmkit.evaluate import maps_of
 from lmkit.geometry import Size
+from lmkit.inference import maps_of
 from lmkit.losses import SPATIAL, Target
 from lmkit.model import build
 from lmkit.targets import target_of

@@ -22,8 +22,9 @@ from torch import nn
 from lmkit import __version__
 from lmkit.config import InputError, RunConfig
 from lmkit.data import Dataset
-from lmkit.evaluate import pick_device, pick_precision, score
+from lmkit.evaluate import score
 from lmkit.files import atomic_path, project_root, remove_stale_parts, write_json, write_text
+from lmkit.inference import pick_device, pick_precision
 from lmkit.model import plain_weights
 from lmkit.runs import Run, find_run, run_folder
 from lmkit.samples import Samples
@@ -41,7 +42,7 @@ def start_run(config: RunConfig, dataset: Dataset, samples: Samples) -> Run:
         about = {
             "started": datetime.now(UTC).date().isoformat(),
             "lmkit": __version__,
-            "git_commit": _git_commit(),
+            "git_commit": git_commit(),
             "torch": str(torch.__version__),
             "device": str(device),
             "precision": pick_precision(config, device),
@@ -59,7 +60,12 @@ def start_run(config: RunConfig, dataset: Dataset, samples: Samples) -> Run:
 
 def save_figure(run: Run, figure: Figure, name: str) -> None:
     """figures/<name>.png in the run folder."""
-    with atomic_path(run.folder / "figures" / f"{name}.png") as part:
+    save_figure_in(run.folder, figure, name)
+
+
+def save_figure_in(folder: Path, figure: Figure, name: str) -> None:
+    """figures/<name>.png in a folder of outputs."""
+    with atomic_path(folder / "figures" / f"{name}.png") as part:
         figure.savefig(part, format="png", dpi=110)
 
 
@@ -100,7 +106,7 @@ def write_members(
         mean.to_csv(part, index=False)
 
 
-def _git_commit() -> str:
+def git_commit() -> str:
     """The commit of the project folder, with '+' for changes on top; '' outside a checkout."""
 
     def git(*arguments: str) -> str:

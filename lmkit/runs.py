@@ -19,8 +19,8 @@ from torch import nn
 
 from lmkit.config import InputError, RunConfig, make_config
 from lmkit.data import Dataset
-from lmkit.evaluate import pick_device
 from lmkit.files import project_root, read_yaml
+from lmkit.inference import pick_device
 from lmkit.model import build
 from lmkit.parameters import run_name
 from lmkit.samples import run_side

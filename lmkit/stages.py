@@ -10,7 +10,7 @@ from torch import nn
 from lmkit.batches import canvas_for, check_mirror
 from lmkit.config import InputError, RunConfig
 from lmkit.data import Dataset, open_for
-from lmkit.evaluate import predict
+from lmkit.evaluate import predict_samples
 from lmkit.images import Canvas
 from lmkit.records import locked, start_run, write_members, write_scores
 from lmkit.runs import Run, find_run, load_run, named_run, run_folder
@@ -46,7 +46,7 @@ def train_run(
     run = start_run(config, dataset, samples)
     with locked(run.folder):
         model = train_members(run, samples, canvas, on_epoch, log)
-        write_scores(run, predict(model, config, val, canvas))
+        write_scores(run, predict_samples(model, config, val, canvas))
     return run
 
 
@@ -126,7 +126,7 @@ def _predict_test(run: Run, dataset: Dataset, log: Callable[[str], None]) -> Non
         samples = line_up(dataset, run.config.side).split("test")
         log(f"test split opened: {len(samples)} label sets, once")
         canvas = canvas_for(dataset, run.config)
-        tested = predict(run.model(), run.config, samples, canvas)
+        tested = predict_samples(run.model(), run.config, samples, canvas)
         predictions = pd.concat([predictions, tested], ignore_index=True)
     write_scores(run, predictions)
 

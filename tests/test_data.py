@@ -257,6 +257,32 @@ def test_both_sides_are_pooled_with_the_left_one_mirrored(native):
     assert pooled.points[12].tolist() == ds.points("left")[0].tolist()  # source pixels, as stored
 
 
+@pytest.mark.parametrize("side, other", [("left", "right"), ("right", "left")])
+def test_a_pooled_side_trains_on_the_other_one_mirrored_and_is_judged_on_its_own(
+    native, side, other
+):
+    ds = data.open_dataset(native)
+    pooled = samples.line_up(ds, side, pool=True)
+    train = pooled.split("train")
+    assert (len(train), train.mirrored.sum()) == (16, 8)
+    assert set(train.sides[train.mirrored].ravel()) == {other}
+    assert set(train.sides[~train.mirrored].ravel()) == {side}
+    assert train.points[8].tolist() == ds.points(other)[0].tolist()  # source pixels, as stored
+    for split in ("val", "test"):
+        assert not pooled.split(split).mirrored.any()
+        assert pooled.split(split).images.tolist() == (
+            samples.line_up(ds, side).split(split).images.tolist()
+        )
+
+
+def test_pooling_changes_nothing_where_there_is_nothing_to_pool(tmp_path, native):
+    half = data.open_dataset(write_native(tmp_path / "half", sides=("left",)))
+    assert len(samples.line_up(half, "left", pool=True)) == 12
+    plain = data.open_dataset(write_native(tmp_path / "plain", sides=()))
+    assert len(samples.line_up(plain, "left", pool=True)) == 12
+    assert len(samples.line_up(data.open_dataset(native), "both", pool=True)) == 24
+
+
 def test_joint_asks_for_every_landmark_of_every_side(native):
     ds = data.open_dataset(native)
     joint = samples.line_up(ds, "joint")

@@ -9,7 +9,7 @@ import yaml
 from conftest import TINY, write_native
 from PIL import Image
 
-from lmkit import predict, stages
+from lmkit import evaluate, stages
 from lmkit.batches import Feed, canvas_for
 from lmkit.config import InputError, make_config
 from lmkit.data import open_for
@@ -63,7 +63,7 @@ def test_test_time_mirroring_makes_predictions_that_mirror_with_the_image(tiny, 
     plain, turned = tmp_path / "a.png", tmp_path / "b.png"
     Image.open(Path(tiny["dataset"]) / "images" / "p00.png").resize((128, 64)).save(plain)
     Image.open(plain).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(turned)
-    table = predict.predict_files(run, [plain, turned]).set_index(["image", "side", "landmark"])
+    table = evaluate.predict(run, [plain, turned]).set_index(["image", "side", "landmark"])
     straight, back = table.loc[str(plain)], table.loc[str(turned)]
     for side, other in (("left", "right"), ("right", "left")):
         there = back.loc[other]

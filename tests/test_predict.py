@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from conftest import write_native
 
-from lmkit import predict, runs, stages
+from lmkit import evaluate, predict, runs, stages
 from lmkit.config import InputError, make_config
 
 
@@ -18,7 +18,7 @@ def test_files_are_predicted_as_in_the_run(tiny, side, tmp_path):
     stored = run.predictions
     folder = tmp_path / "crosses" / "images"
     files = [folder / name for name in stored["image"].unique()]
-    got = predict.predict_files(run, files)
+    got = evaluate.predict(run, files)
     got["image"] = [path.rsplit("/", 1)[1] for path in got["image"]]
     keys = ["image", "side", "landmark"]
     both = stored.merge(got, on=keys, suffixes=("_run", ""))
@@ -45,12 +45,12 @@ def test_wrong_input_is_named(tiny, tmp_path, capsys):
     text = tmp_path / "no.png"
     text.write_text("not an image")
     with pytest.raises(InputError, match=r"no.png: expected a readable image"):
-        predict.predict_files(run, [text])
+        evaluate.predict(run, [text])
     with pytest.raises(InputError, match="expected at least one image file"):
-        predict.predict_files(run, [])
+        evaluate.predict(run, [])
     (tmp_path / "empty").mkdir()
     assert predict.main([str(run.folder), str(tmp_path / "empty")]) == 1
     assert "expected images (png" in capsys.readouterr().err
     (run.folder / "metrics.json").unlink()
     with pytest.raises(InputError, match="expected a finished run"):
-        predict.predict_files(runs.load_run(run.folder), [text])
+        evaluate.predict(runs.load_run(run.folder), [text])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import TINY, write_native
 
-from lmkit import batches, data, evaluate, losses, model, runs, samples, stages, targets, train
+from lmkit import batches, data, inference, losses, model, runs, samples, stages, targets, train
 from lmkit.choices import DECODERS, LOSSES
 from lmkit.config import InputError, make_config
 from lmkit.parameters import configure
@@ -338,8 +338,8 @@ def test_an_ensemble_of_equal_members_predicts_what_one_does(tiny, by):
     lined = samples.line_up(dataset, "right")
     feed = batches.Feed(lined, batches.canvas_for(dataset, config), config, torch.device("cpu"))
     one = model.build(config, 2)
-    alone = evaluate.infer(one, feed)
-    three = evaluate.infer(torch.nn.ModuleList([one, one, one]), feed)
+    alone = inference.infer(one, feed)
+    three = inference.infer(torch.nn.ModuleList([one, one, one]), feed)
     assert three[0] == pytest.approx(alone[0], abs=1e-3)
     assert three[1] == pytest.approx(alone[1], abs=1e-4)
     assert three[2] == pytest.approx(alone[2], rel=1e-5)
@@ -367,7 +367,7 @@ def test_the_literal_combined_loss_trains_the_same_weights_as_mse(native):
         steps, values = 0, []
         while steps < 50:
             for batch in feed.epoch(2, torch.Generator().manual_seed(steps)):
-                maps = evaluate.maps_of(net, batch.images, config)
+                maps = inference.maps_of(net, batch.images, config)
                 value = loss_of(maps, targets.target_of(batch, config))
                 optimiser.zero_grad()
                 value.backward()

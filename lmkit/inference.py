@@ -1,0 +1,138 @@
+"""From images through a network to points in the source image."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lmkit import decoders, heatmap, losses
+from lmkit.batches import Feed
+from lmkit.config import InputError, RunConfig
+from lmkit.geometry import apply
+from lmkit.model import heatmap_matrix
+from lmkit.targets import loss_over, targets_of
+
+
+def pick_device(config: RunConfig) -> torch.device:
+    """The device that `config.device` means here. Raises: InputError for cuda without one."""
+    has_cuda = torch.cuda.is_available()
+    if config.device == "cuda" and not has_cuda:
+        raise InputError("device: expected auto or cpu, got cuda, but torch sees no GPU here")
+    return torch.device("cuda" if has_cuda and config.device != "cpu" else "cpu")
+
+
+def pick_precision(config: RunConfig, device: torch.device) -> str:
+    """float32 or bf16: what `config.precision` means on this device."""
+    if config.precision != "auto":
+        return config.precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "float32"
+    return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
+
+
+def maps_of(model: nn.Module, images: Tensor, config: RunConfig) -> Tensor:
+    """(B, L, h, w) float32 maps of (B, 1, H, W) images, in the run's precision."""
+    return levels_of(model, images, config)[-1][0]
+
+
+def levels_of(model: nn.Module, images: Tensor, config: RunConfig) -> list[tuple[Tensor, int]]:
+    """All maps that a network draws of (B, 1, H, W) images, coarse ones first, each (B, L, h, w)
+    float32 with its input pixels per heatmap pixel; in the run's precision."""
+    device = images.device
+    images = images.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(
+        device.type, torch.bfloat16, enabled=pick_precision(config, device) == "bf16"
+    ):
+        return [(maps.float(), stride) for maps, stride in model.levels(images)]
+
+
+def points_of(maps: Tensor, to_input: Tensor, config: RunConfig, sigma_px: float) -> Tensor:
+    """(B, L, 2) xy float64, source pixels, on the CPU.
+
+    Args:
+        maps: (B, L, h, w), activated, see `losses.activate`. For a spatial loss `softargmax` is
+            the mean of the distribution itself, which is what wing, dsnt_js and star train.
+        to_input: (B, 3, 3), from source pixels to input pixels.
+        sigma_px: of the targets, heatmap pixels, for the windows of some decoders.
+    """
+    if config.loss in losses.SPATIAL and config.decoder == "softargmax":
+        points = decoders.expectation(maps / maps.sum((-2, -1), keepdim=True))
+    else:
+        points = heatmap.decode(maps, config.decoder, sigma=sigma_px, beta=config.soft_beta)
+    to_heatmap = heatmap_matrix(config.stem_stride) @ to_input
+    return apply(torch.linalg.inv(to_heatmap), points.double().cpu())
+
+
+def window_sigma(model: nn.Module, config: RunConfig) -> float:
+    """Sigma that sets the decoders' windows, heatmap pixels: the members' mean, or `sigma_px`
+    where targets are in mm, so that no prediction depends on the other images of its batch."""
+    if config.sigma_mm is not None:
+        return config.sigma_px
+    return float(np.mean([member.sigma.mean().item() for member in members_of(model)]))
+
+
+def confidence(maps: Tensor, config: RunConfig, sigma_px: float) -> Tensor:
+    """(B, L) in [0, 1] of activated maps: the height as a share of a target's; for a spatial loss,
+    whose maps may be as sharp as they like, the probability near the brightest pixel."""
+    if config.loss in losses.SPATIAL:
+        return heatmap.mass_near_peak(maps, sigma_px)
+    return heatmap.peak(maps)
+
+
+def members_of(model: nn.Module) -> list[nn.Module]:
+    """The networks of an ensemble, or the network alone."""
+    return list(model) if isinstance(model, nn.ModuleList) else [model]
+
+
+def activated(
+    maps: Tensor,
+    member: nn.Module,
+    images: Tensor,
+    config: RunConfig,
+    height: Tensor,
+    partner: np.ndarray | None = None,
+) -> Tensor:
+    """The maps to decode, (B, L, h, w): activated, with the mirror image's for tta=mirror.
+
+    Args:
+        maps: (B, L, h, w), as `member` draws them of `images`, (B, 1, H, W).
+        height: (1 or B, L), of a target.
+        partner: (L,) the map that each map becomes in a mirrored image.
+    """
+    seen = losses.activate(maps, config.loss, height)
+    if config.tta == "mirror":
+        turned = losses.activate(maps_of(member, images.flip(-1), config), config.loss, height)
+        seen = (seen + turned.flip(-1)[:, partner]) / 2
+    return seen
+
+
+@torch.inference_mode()
+def infer(model: nn.Module, feed: Feed) -> tuple[np.ndarray, np.ndarray, float]:
+    """Predict all samples of a feed.
+
+    Args:
+        model: a network, or a ModuleList of the members of an ensemble.
+    Returns: (N, L, 2) xy, source pixels; (N, L) confidence in [0, 1], of the mean map or the
+        members' mean; the mean loss, of an ensemble the members' mean.
+    """
+    config, loss = feed.config, losses.build(feed.config)
+    members, sigma_px = members_of(model.eval()), window_sigma(model, feed.config)
+    points, peaks, total = [], [], 0.0
+    for batch in feed.in_order(max(8, config.batch_size)):
+        active = []
+        for member in members:
+            levels = levels_of(member, batch.images, config)
+            targets = targets_of(batch, config, member.sigma, levels)
+            total += loss_over(levels, targets, loss).item() * len(batch.images) / len(members)
+            maps, height = levels[-1][0], targets[-1].height
+            partner = feed.samples.partner
+            active.append(activated(maps, member, batch.images, config, height, partner))
+        if config.ensemble_by == "maps":
+            active = [torch.stack(active).mean(0)]
+        found = torch.stack([points_of(maps, batch.to_input, config, sigma_px) for maps in active])
+        middle = found.quantile(0.5, 0) if config.ensemble_by == "median" else found.mean(0)
+        points.append(middle.numpy())
+        sure = torch.stack([confidence(maps, config, sigma_px) for maps in active])
+        peaks.append(sure.mean(0).cpu().numpy())
+    return np.concatenate(points), np.concatenate(peaks), total / len(feed)

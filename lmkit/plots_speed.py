@@ -1,0 +1,110 @@
+"""Figures of notebook 06: how fast recipes are, what they buy, and how their cost grows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from lmkit.plots import SERIES, plain
+
+
+def _tidy(ax: Axes) -> Axes:
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def speed(axes: Sequence[Axes], recipes: Mapping[str, Mapping[str, float]]) -> Sequence[Axes]:
+    """Images per second, trained and predicted, one bar per recipe, the first one on top.
+
+    Args:
+        axes: two.
+        recipes: name -> measurement, see `benchmark.measure`.
+    """
+    names = list(recipes)
+    values = {
+        "training, images per second": [m["train_images_per_s"] for m in recipes.values()],
+        "prediction, images per second": [1000 / m["predict_ms"] for m in recipes.values()],
+    }
+    for ax, (title, numbers) in zip(axes, values.items(), strict=True):
+        drawn = ax.barh(range(len(names)), numbers, color=SERIES[0], height=0.6)
+        ax.bar_label(drawn, fmt="%.3g", padding=3, fontsize=8)
+        ax.set(xscale="log", title=title, yticks=range(len(names)))
+        ax.set_yticklabels([plain(name) for name in names])
+        ax.invert_yaxis()
+        ax.margins(x=0.25)
+        _tidy(ax)
+    axes[1].set_yticklabels([])
+    return axes
+
+
+def parts(ax: Axes, recipes: Mapping[str, Mapping[str, Any]]) -> Axes:
+    """What a training step consists of, one stacked bar per recipe, in percent."""
+    names = list(recipes)
+    left = np.zeros(len(names))
+    for colour, part in zip(SERIES, recipes[names[0]]["shares"], strict=False):
+        share = 100 * np.array([recipes[name]["shares"][part] for name in names])
+        drawn = ax.barh(range(len(names)), share, left=left, color=colour, height=0.6, label=part)
+        labels = [f"{value:.0f}" if value >= 3 else "" for value in share]
+        ax.bar_label(drawn, labels, label_type="center", fontsize=8)
+        left += share
+    ax.set(xlabel="share of a training step, %", yticks=range(len(names)), xlim=(0, 100))
+    ax.set_yticklabels([plain(name) for name in names])
+    ax.invert_yaxis()
+    ax.legend(fontsize=8, frameon=False, ncols=5, loc="lower center", bbox_to_anchor=(0.45, 1.0))
+    return _tidy(ax)
+
+
+def goals(ax: Axes, runs: Mapping[str, pd.DataFrame], sdr_2mm: Sequence[float]) -> Axes:
+    """Validation SDR at 2 mm against minutes of training, one curve per run.
+
+    Args:
+        runs: name -> history; its `seconds` are summed up.
+        sdr_2mm: values to mark, in [0, 1].
+    """
+    for colour, (name, history) in zip(SERIES, runs.items(), strict=False):
+        minutes = history["seconds"].cumsum() / 60
+        ax.plot(minutes, history["val_sdr_2mm"], color=colour, lw=1.6, label=plain(name))
+    for value in sdr_2mm:
+        ax.axhline(value, color="0.85", lw=0.8, zorder=0)
+    ax.set(xscale="log", xlabel="minutes of training", ylabel="SDR at 2 mm, validation")
+    ax.set_ylim(0, 1.02)
+    ax.xaxis.set_major_formatter(lambda value, _place: f"{value:g}")
+    ax.legend(fontsize=8, frameon=False, loc="lower right")
+    return _tidy(ax)
+
+
+def growth(axes: np.ndarray, measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> np.ndarray:
+    """Training, prediction and memory against what grows, on double-logarithmic axes.
+
+    Args:
+        axes: (3, number of what grows): rows trained images per second, ms per predicted image and
+            peak memory, MB.
+        measured: what grows -> measurements, each with its value under that name.
+    """
+    rows = (
+        ("trained images/s", "train_images_per_s"),
+        ("prediction, ms/image", "predict_ms"),
+        ("peak memory, MB", "peak_mb"),
+    )
+    labels = {"images": "images", "landmarks": "landmarks", "size": "input, megapixels"}
+    for column, (what, found) in zip(axes.T, measured.items(), strict=True):
+        x = [m[what] / 1e6 if what == "size" else m[what] for m in found]
+        for ax, (title, key) in zip(column, rows, strict=True):
+            y = [m[key] for m in found]
+            ax.plot(x, y, "o-", color=SERIES[0])
+            for at in zip(x, y, strict=True):
+                ax.annotate(f"{at[1]:.3g}", at, (0, 6), textcoords="offset points", fontsize=8)
+            ax.set(xscale="log", yscale="log", ylim=(min(y) / 2, max(y) * 3))
+            ax.set_xticks(x, [f"{value:.3g}" for value in x], minor=False)
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.margins(x=0.15)
+            if what == "images":
+                ax.set_ylabel(title)
+            _tidy(ax)
+        column[-1].set_xlabel(labels[what])
+    return axes

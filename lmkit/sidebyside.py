@@ -1,0 +1,203 @@
+"""Recipes side by side on one machine, for notebook 06: benchmark.json of a run folder.
+
+Before, after and the recipe of the settings are measured one after the other, each in a process of
+its own; then the recipe is trained for some minutes, to see what they buy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from lmkit import __version__
+from lmkit.benchmark import in_process, minutes_to
+from lmkit.config import InputError, RunConfig
+from lmkit.data import open_for
+from lmkit.files import project_root, write_json
+from lmkit.parameters import run_name
+from lmkit.records import git_commit
+from lmkit.runs import Run, load_run, run_folder
+from lmkit.samples import line_up
+from lmkit.stages import train_run
+
+DATA = ("side", "dataset", "phantom_patients", "phantom_seed", "spacing_mm")
+DATA += ("split_fractions", "split_seed", "device")
+GOALS = (0.8, 0.9, 0.95)  # SDR at 2 mm
+OLD = "before, float32"  # as the old scripts ran; what ratios refer to
+SHARE = 0.1  # of `minutes` that a measurement may take, beyond its first step
+GROWTH = {  # what grows -> its values; the others stay at the first one
+    "images": (100, 1000, 10_000),
+    "landmarks": (5, 20, 80),
+    "size": (1.0, 0.5, 2.0),
+}
+
+
+def recipes(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """Name -> settings of what is compared, all on the data of `config`."""
+    data = config.model_dump(mode="json", include=set(DATA))
+    own = config.model_dump(mode="json") | {"run": "", "max_minutes": None}
+    return {
+        OLD: data | {"preset": "before", "precision": "float32"},
+        "before": data | {"preset": "before"},
+        "before, batch 16": data | {"preset": "before", "batch_size": 16},
+        "after": data | {"preset": "after"},
+        config.preset: own,
+        f"{config.preset}, batch 8": own | {"batch_size": 8},
+        f"{config.preset}, batch 16": own | {"batch_size": 16},
+    }
+
+
+def benchmark_folder(config: RunConfig, minutes: float) -> Path:
+    """outputs/<dataset>/<side>/<run>, the run named as given or after recipe and minutes."""
+    if not isinstance(minutes, int | float) or not minutes > 0:
+        raise InputError(f"minutes: expected a number > 0, got {minutes!r}")
+    name = config.run or f"benchmark-{run_name(config)}-{minutes:g}min"
+    return run_folder(config.model_copy(update={"run": name}), open_for(config))
+
+
+def side_by_side(
+    config: RunConfig, minutes: float, log: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """Measure all recipes, how the cost of this one grows, and what training it for a while gives.
+
+    Args:
+        config: the recipe that is compared with before and after, and its data.
+        minutes: to train it for; measurements take about as long together, and the float32
+            network of `before` a minute or two more.
+        log: takes one line at a time.
+    Returns: what benchmark.json holds; read from there when it was measured before.
+    Raises: InputError when a measurement fails.
+    """
+    folder = benchmark_folder(config, minutes)
+    stored = folder / "benchmark.json"
+    if stored.exists():
+        log(f"measured before, read from {folder.name}")
+        return json.loads(stored.read_text(encoding="utf-8"))
+    measured = {}
+    for name, settings in recipes(config).items():
+        log(f"measuring {name}")
+        measured[name] = in_process(settings, 60 * SHARE * minutes)
+    log(f"measuring how {config.preset} grows")
+    growth = grow(config, 60 * SHARE * minutes / 2)
+    trained = train_run(timed(config, minutes), log=log)
+    found = {
+        "train_ratio": ratio(measured, config.preset, "train_images_per_s"),
+        "inference_ratio": 1 / ratio(measured, config.preset, "predict_ms"),
+        "n_train": len(line_up(open_for(config), config.side).split("train")),
+        "recipes": measured,
+        "growth": growth,
+        "minutes": minutes,
+        "run": trained.folder.name,
+        "minutes_to_sdr_2mm": {
+            name: {f"{goal:g}": when for goal, when in minutes_to(history, GOALS).items()}
+            for name, history in histories(config, trained, measured).items()
+        },
+        "about": _about(config),
+    }
+    write_json(stored, found)
+    return found
+
+
+def timed(config: RunConfig, minutes: float) -> RunConfig:
+    """The recipe with a time budget, as a run of its own name."""
+    return config.model_copy(update={"max_minutes": float(minutes), "run": ""})
+
+
+def ratio(measured: Mapping[str, Mapping[str, float]], name: str, what: str) -> float:
+    """How many times a recipe's figure is that of the old scripts."""
+    return measured[name][what] / measured[OLD][what]
+
+
+def grow(config: RunConfig, seconds: float) -> dict[str, list[dict[str, Any]]]:
+    """Cost of a recipe on made-up data: what grows -> measurements, smallest first."""
+    settings = recipes(config)[config.preset]
+    start = {"images": GROWTH["images"][0], "landmarks": GROWTH["landmarks"][0]}
+
+    def at(what: str, value: float) -> dict[str, Any]:
+        changed, made_up = settings, start
+        if what == "size":
+            changed = settings | {"input_hw": list(config.sized(value))}
+        else:
+            made_up = start | {what: int(value)}
+        found = in_process(changed, seconds, made_up)
+        height, width = changed["input_hw"]
+        return found | {what: height * width if what == "size" else value}
+
+    return {what: [at(what, value) for value in sorted(values)] for what, values in GROWTH.items()}
+
+
+def histories(
+    config: RunConfig, trained: Run, measured: Mapping[str, Mapping[str, float]]
+) -> dict[str, pd.DataFrame]:
+    """Name -> epochs of training, `seconds` as they are on this machine.
+
+    Beside the recipe's own run stands `before`, where a run of it is at hand: its epochs are from
+    that run, the time of one from this machine's measurement, for nobody waits for it here.
+    """
+    found = {config.preset: trained.history}
+    old = _before(config)
+    if old is not None:
+        n = len(line_up(open_for(config), config.side).split("train"))
+        seconds = n / measured[OLD]["train_images_per_s"]
+        found[f"{OLD}: epochs of {old.about['started']}"] = old.history.assign(seconds=seconds)
+    return found
+
+
+def _before(config: RunConfig) -> Run | None:
+    """A run of `before` on these data: the user's own, or the example on the phantom."""
+    dataset = open_for(config)
+    own = run_folder(config, dataset).parent.glob("*/config.yaml")
+    example = project_root() / "outputs" / "example" / f"before_{config.side}" / "config.yaml"
+    for path in (*sorted(own), *[example] * example.exists()):
+        run = load_run(path.parent)
+        same = run.about["dataset_fingerprint"] == dataset.fingerprint
+        if run.config.preset == "before" and same and (path.parent / "history.csv").exists():
+            return run
+    return None
+
+
+def _about(config: RunConfig) -> dict[str, Any]:
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "lmkit": __version__,
+        "git_commit": git_commit(),
+        "torch": str(torch.__version__),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "cuda": cuda,
+        "settings": config.model_dump(mode="json"),
+    }
+
+
+def recipe_table(found: Mapping[str, Any]) -> pd.DataFrame:
+    """benchmark.json's recipes to read, a row each; ratios are to the old scripts."""
+    rows, measured = {}, found["recipes"]
+    for name, m in measured.items():
+        rows[name] = {
+            "arithmetic": m["precision"],
+            "batch": m["batch_size"],
+            "parameters, million": m["parameters"] / 1e6,
+            "trained images/s": m["train_images_per_s"],
+            "epoch, s": m["label_sets"] / m["train_images_per_s"],
+            "faster": ratio(measured, name, "train_images_per_s"),
+            "prediction, ms/image": m["predict_ms"],
+            "prediction faster": 1 / ratio(measured, name, "predict_ms"),
+            "peak memory, MB": m["peak_mb"],
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").round(2)
+
+
+def goal_table(found: Mapping[str, Any]) -> pd.DataFrame:
+    """Minutes to each SDR at 2 mm on validation patients; NaN = not within the run."""
+    return (
+        pd.DataFrame.from_dict(found["minutes_to_sdr_2mm"], orient="index").astype(float).round(1)
+    )
