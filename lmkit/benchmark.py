@@ -69,10 +69,10 @@ def _measure(config: RunConfig, samples: Samples, canvas: Canvas, seconds: float
         return Feed(samples.take(rows), canvas, config, device)
 
     train_epoch(state, feed(0, 2), config)  # the first step also compiles and allocates
-    start_mb, took = _now_mb(), _repeat(
-        lambda i: train_epoch(state, feed(i, config.batch_size), config), seconds
-    )  # fmt: skip
-    grown_mb, shown = _now_mb() - start_mb, feed(0, max(8, config.batch_size))
+    start_mb = _now_mb()
+    took = _repeat(lambda i: train_epoch(state, feed(i, config.batch_size), config), seconds)
+    grown_mb = _now_mb() - start_mb
+    shown = feed(0, max(8, config.batch_size))
     guessed = _repeat(lambda i: infer(state.model, shown), seconds / 2)
     return {
         "train_images_per_s": config.batch_size / float(np.median(took)),
@@ -169,7 +169,9 @@ def in_process(
     return json.loads(lines[-1])
 
 
-def minutes_to(history: pd.DataFrame, sdr_2mm: Sequence[float], epoch_s: float | None = None):
+def minutes_to(
+    history: pd.DataFrame, sdr_2mm: Sequence[float], epoch_s: float | None = None
+) -> dict[float, float | None]:
     """Minutes of training until the validation SDR at 2 mm first reached a value.
 
     Args:

@@ -26,9 +26,9 @@ class Difficulty:
     look_alike_drifted: float = 0.5  # added to it for a second molar in the first one's place
     fourth_when_mesial: float = 1.0  # added to fourth_molar there
     extra_when_distal: float = 0.4  # a molar-like tooth in front, for one in the third one's place
-    tooth_germ: float = 0.20  # of unerupted third molars: a crown with hardly any root
-    burnt_out: float = 0.15  # air of the throat wipes out what lies behind the second molar
-    faint_third_molar: float = 0.12  # hardly any contrast, so that the second looks like the last
+    tooth_germ: float = 0.30  # of unerupted third molars: a crown with hardly any root
+    burnt_out: float = 0.28  # air of the throat wipes out what lies behind the second molar
+    faint_third_molar: float = 0.28  # hardly any contrast, so that the second looks like the last
     deciduous_molar: float = 0.30  # a molar where the second premolar should be
     filling: float = 0.30  # per molar; premolars half of it
     metal_crown: float = 0.05  # per molar

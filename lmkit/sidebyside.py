@@ -39,6 +39,11 @@ GROWTH = {  # what grows -> its values; the others stay at the first one
 }
 
 
+def label(config: RunConfig) -> str:
+    """What the recipe of the settings is called in tables: its preset's name."""
+    return Path(config.preset).stem
+
+
 def recipes(config: RunConfig) -> dict[str, dict[str, Any]]:
     """Name -> settings of what is compared, all on the data of `config`."""
     data = config.model_dump(mode="json", include=set(DATA))
@@ -48,9 +53,9 @@ def recipes(config: RunConfig) -> dict[str, dict[str, Any]]:
         "before": data | {"preset": "before"},
         "before, batch 16": data | {"preset": "before", "batch_size": 16},
         "after": data | {"preset": "after"},
-        config.preset: own,
-        f"{config.preset}, batch 8": own | {"batch_size": 8},
-        f"{config.preset}, batch 16": own | {"batch_size": 16},
+        label(config): own,
+        f"{label(config)}, batch 8": own | {"batch_size": 8},
+        f"{label(config)}, batch 16": own | {"batch_size": 16},
     }
 
 
@@ -84,12 +89,12 @@ def side_by_side(
     for name, settings in recipes(config).items():
         log(f"measuring {name}")
         measured[name] = in_process(settings, 60 * SHARE * minutes)
-    log(f"measuring how {config.preset} grows")
+    log(f"measuring how {label(config)} grows")
     growth = grow(config, 60 * SHARE * minutes / 2)
     trained = train_run(timed(config, minutes), log=log)
     found = {
-        "train_ratio": ratio(measured, config.preset, "train_images_per_s"),
-        "inference_ratio": 1 / ratio(measured, config.preset, "predict_ms"),
+        "train_ratio": ratio(measured, label(config), "train_images_per_s"),
+        "inference_ratio": 1 / ratio(measured, label(config), "predict_ms"),
         "n_train": len(line_up(open_for(config), config.side).split("train")),
         "recipes": measured,
         "growth": growth,
@@ -117,7 +122,7 @@ def ratio(measured: Mapping[str, Mapping[str, float]], name: str, what: str) -> 
 
 def grow(config: RunConfig, seconds: float) -> dict[str, list[dict[str, Any]]]:
     """Cost of a recipe on made-up data: what grows -> measurements, smallest first."""
-    settings = recipes(config)[config.preset]
+    settings = recipes(config)[label(config)]
     start = {"images": GROWTH["images"][0], "landmarks": GROWTH["landmarks"][0]}
 
     def at(what: str, value: float) -> dict[str, Any]:
@@ -141,7 +146,7 @@ def histories(
     Beside the recipe's own run stands `before`, where a run of it is at hand: its epochs are from
     that run, the time of one from this machine's measurement, for nobody waits for it here.
     """
-    found = {config.preset: trained.history}
+    found = {label(config): trained.history}
     old = _before(config)
     if old is not None:
         n = len(line_up(open_for(config), config.side).split("train"))
@@ -187,6 +192,7 @@ def recipe_table(found: Mapping[str, Any]) -> pd.DataFrame:
             "batch": m["batch_size"],
             "parameters, million": m["parameters"] / 1e6,
             "trained images/s": m["train_images_per_s"],
+            "label sets": m["label_sets"],
             "epoch, s": m["label_sets"] / m["train_images_per_s"],
             "faster": ratio(measured, name, "train_images_per_s"),
             "prediction, ms/image": m["predict_ms"],

@@ -123,8 +123,9 @@ def test_the_old_recipe_comes_from_a_run_at_hand_at_this_machines_pace(tiny):
 
 
 def test_the_executed_benchmark_belongs_beside_its_figures(tiny):
-    folder = notebooks._folder(
-        notebooks.project_root() / "notebooks/06_benchmark.ipynb", tiny | {"minutes": 2}
-    )
-    assert folder.name.startswith("benchmark-recommended-")
+    notebook = notebooks.project_root() / "notebooks" / "06_benchmark.ipynb"
+    given = {k: tiny[k] for k in ("dataset", "outputs")} | {"minutes": 2}
+    folder = notebooks._folder(notebook, given)
+    assert folder.name.startswith("benchmark-recommended-")  # the notebook's own preset
     assert folder.name.endswith("-2min")
+    assert notebooks._folder(notebook, given | {"run": "mine"}).name == "mine"

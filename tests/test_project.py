@@ -12,7 +12,7 @@ import nbformat
 import pytest
 import yaml
 
-from lmkit import parameters
+from lmkit import parameters, runs
 from lmkit.config import RunConfig
 from lmkit.notebooks import notebook_names
 
@@ -179,3 +179,21 @@ def test_nothing_seeds_or_sets_defaults_at_import():
                 assert not re.search(r"seed|set_default|set_num_threads", text), (
                     f"{path.name}: {text}"
                 )
+
+
+EXAMPLES = ROOT / "outputs" / "example"
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent.name for path in EXAMPLES.glob("*/metrics.json"))
+)
+def test_the_readme_states_what_the_example_runs_hold(folder):
+    run = runs.load_run(EXAMPLES / folder)
+    test, minutes = run.metrics["test"], run.history["seconds"].sum() / 60
+    low, high = test["intervals"]["sdr"]["2"]
+    row = (
+        f"| [{folder}](outputs/example/{folder}) | {minutes:.0f} | {test['median_mm']:.2f} | "
+        f"{test['mre_mm']:.2f} | {100 * test['failure_rate']:.1f} | "
+        f"{100 * test['sdr']['2']:.1f} ({100 * low:.1f}–{100 * high:.1f}) |"
+    )
+    assert row in (ROOT / "README.md").read_text().splitlines()
