@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import NullFormatter, NullLocator
 
 from lmkit.plots import SERIES, plain
 
@@ -74,7 +74,8 @@ def goals(ax: Axes, runs: Mapping[str, pd.DataFrame], sdr_2mm: Sequence[float]) 
     ax.set(xscale="log", xlabel="minutes of training", ylabel="SDR at 2 mm, validation")
     ax.set_ylim(0, 1.02)
     ax.xaxis.set_major_formatter(lambda value, _place: f"{value:g}")
-    ax.legend(fontsize=8, frameon=False, loc="lower right")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.legend(fontsize=8, frameon=False, loc="center right")
     return _tidy(ax)
 
 
@@ -98,10 +99,13 @@ def growth(axes: np.ndarray, measured: Mapping[str, Sequence[Mapping[str, Any]]]
             y = [m[key] for m in found]
             ax.plot(x, y, "o-", color=SERIES[0])
             for at in zip(x, y, strict=True):
-                ax.annotate(f"{at[1]:.3g}", at, (0, 6), textcoords="offset points", fontsize=8)
+                said = f"{at[1]:.1f}" if at[1] < 100 else f"{at[1]:,.0f}"
+                ax.annotate(said, at, (0, 8), textcoords="offset points", fontsize=8, ha="center")
             ax.set(xscale="log", yscale="log", ylim=(min(y) / 2, max(y) * 3))
-            ax.set_xticks(x, [f"{value:.3g}" for value in x], minor=False)
+            ax.set_xticks(x, [f"{value:,.2g}" if value < 10 else f"{value:,.0f}" for value in x])
             ax.xaxis.set_minor_locator(NullLocator())
+            ax.yaxis.set_minor_formatter(NullFormatter())
+            ax.yaxis.set_major_formatter(lambda value, _place: f"{value:,g}")
             ax.margins(x=0.15)
             if what == "images":
                 ax.set_ylabel(title)

@@ -141,31 +141,31 @@ def grow(config: RunConfig, seconds: float) -> dict[str, list[dict[str, Any]]]:
 def histories(
     config: RunConfig, trained: Run, measured: Mapping[str, Mapping[str, float]]
 ) -> dict[str, pd.DataFrame]:
-    """Name -> epochs of training, `seconds` as they are on this machine.
+    """Name -> epochs of training, with their `seconds`.
 
-    Beside the recipe's own run stands `before`, where a run of it is at hand: its epochs are from
-    that run, the time of one from this machine's measurement, for nobody waits for it here.
+    Beside the recipe's own run stand those at hand on the same data, as they were; but an epoch of
+    `before` takes as long as it was measured here, in float32, for nobody waits for it.
     """
     found = {label(config): trained.history}
-    old = _before(config)
-    if old is not None:
-        n = len(line_up(open_for(config), config.side).split("train"))
-        seconds = n / measured[OLD]["train_images_per_s"]
-        found[f"{OLD}: epochs of {old.about['started']}"] = old.history.assign(seconds=seconds)
+    for old in _kept(config):
+        name = f"{old.config.preset}, kept run of {old.about['started']}"
+        found[name] = old.history
+        if old.config.preset == "before":
+            n = len(line_up(open_for(config), config.side).split("train"))
+            pace = n / measured[OLD]["train_images_per_s"]
+            found[name] = old.history.assign(seconds=pace)
     return found
 
 
-def _before(config: RunConfig) -> Run | None:
-    """A run of `before` on these data: the user's own, or the example on the phantom."""
-    dataset = open_for(config)
-    own = run_folder(config, dataset).parent.glob("*/config.yaml")
-    example = project_root() / "outputs" / "example" / f"before_{config.side}" / "config.yaml"
-    for path in (*sorted(own), *[example] * example.exists()):
-        run = load_run(path.parent)
-        same = run.about["dataset_fingerprint"] == dataset.fingerprint
-        if run.config.preset == "before" and same and (path.parent / "history.csv").exists():
-            return run
-    return None
+def _kept(config: RunConfig) -> list[Run]:
+    """Runs to compare with: the user's own `before` on these data, and the project's examples."""
+    fingerprint = open_for(config).fingerprint
+    own = run_folder(config, open_for(config)).parent.glob("*/history.csv")
+    examples = (project_root() / "outputs" / "example").glob(f"*_{config.side}/history.csv")
+    runs = [load_run(p.parent) for p in sorted(own) if (p.parent / "config.yaml").exists()]
+    runs = [run for run in runs if run.config.preset == "before"]
+    runs += [load_run(path.parent) for path in sorted(examples)]
+    return [run for run in runs if run.about["dataset_fingerprint"] == fingerprint]
 
 
 def _about(config: RunConfig) -> dict[str, Any]:
@@ -202,8 +202,11 @@ def recipe_table(found: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").round(2)
 
 
-def goal_table(found: Mapping[str, Any]) -> pd.DataFrame:
-    """Minutes to each SDR at 2 mm on validation patients; NaN = not within the run."""
-    return (
-        pd.DataFrame.from_dict(found["minutes_to_sdr_2mm"], orient="index").astype(float).round(1)
-    )
+def goal_table(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Minutes to each SDR at 2 mm on validation patients; NaN = not within the run.
+
+    Args:
+        curves: of `histories`.
+    """
+    reached = {name: minutes_to(history, GOALS) for name, history in curves.items()}
+    return pd.DataFrame.from_dict(reached, orient="index").astype(float).round(1)

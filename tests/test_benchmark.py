@@ -97,9 +97,15 @@ def test_the_benchmark_is_written_once_and_then_read(tiny, tmp_path, monkeypatch
     assert set(found["minutes_to_sdr_2mm"]["quick"]) == {"0.8", "0.9", "0.95"}
     stored = sidebyside.benchmark_folder(config, 0.05) / "benchmark.json"
     assert json.loads(stored.read_text()) == json.loads(json.dumps(found))
+    slow = pd.DataFrame({"seconds": [60.0] * 3, "val_sdr_2mm": [0.1, 0.8, 0.9]})
     n = len(asked)
     assert sidebyside.side_by_side(config, 0.05, log=lambda _line: None)["train_ratio"] == 25.0
     assert len(asked) == n, "measured again"
+    assert sidebyside.goal_table({"a": slow}).loc["a"].tolist() == [
+        2.0,
+        3.0,
+        pytest.approx(np.nan, nan_ok=True),
+    ]
     table = sidebyside.recipe_table(found)
     assert table.loc["quick", "faster"] == 25.0
     assert table.loc["before, float32", "epoch, s"] == 4.0
@@ -118,7 +124,7 @@ def test_the_old_recipe_comes_from_a_run_at_hand_at_this_machines_pace(tiny):
     stages.train_run(make_config(tiny | {"preset": "before", "run": "old"}), **quiet)
     found = sidebyside.histories(config, trained, measured)
     (old,) = set(found) - {"quick"}
-    assert old.startswith("before, float32: epochs of 2")
+    assert old.startswith("before, kept run of 2")
     assert found[old]["seconds"].tolist() == [16.0, 16.0]  # 8 images at one in 2 s
 
 
