@@ -30,6 +30,7 @@ from lmkit.geometry import Size, apply, fit_matrix, mirror_matrix, scale_matrix
 from lmkit.images import Canvas, open_canvas
 from lmkit.samples import Samples
 
+MIDDLE_GREY, GREY_UNIT = 127.5, 64  # what becomes 0 and 1 for the network
 OVERSAMPLE = 2.0  # canvas pixels per input pixel, so that one bilinear sample does not alias
 
 
@@ -98,7 +99,12 @@ def source_to_input(samples: Samples, source_hw: np.ndarray, config: RunConfig) 
 
 def normalised(grey: Tensor) -> Tensor:
     """What the network sees of grey levels 0 to 255: about -2 to 2."""
-    return (grey - 127.5) / 64
+    return grey.sub(MIDDLE_GREY).div_(GREY_UNIT)
+
+
+def grey_levels(images: Tensor) -> Tensor:
+    """The grey levels that `normalised` images had."""
+    return images * GREY_UNIT + MIDDLE_GREY
 
 
 def check_mirror(samples: Samples, config: RunConfig) -> None:

@@ -2,7 +2,7 @@
 
 Every measurement is one call of `measure` in a process of its own (`in_process`), so that peak
 memory is the recipe's and nothing is warm from the one before. What is timed is the code that runs:
-`train.train_epoch` for training, `evaluate.infer` for prediction. Times drift on shared machines;
+`train.train_epoch` for training, `inference.infer` for prediction. Times drift on shared machines;
 compare ratios of one run.
 """
 

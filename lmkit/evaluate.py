@@ -41,7 +41,7 @@ def predict(run: Run | str | Path, files: Sequence[str | Path]) -> pd.DataFrame:
         raise InputError(f"{run.folder}: expected a finished run, got one without metrics.json")
     if not files:
         raise InputError("images: expected at least one image file, got none")
-    model, landmarks = run.model(), _landmarks(run)
+    model, landmarks = run.model(), maps_drawn(run)
     tables = [
         _predict_chunk(model, run, landmarks, [str(f) for f in files[i : i + CHUNK]])
         for i in range(0, len(files), CHUNK)
@@ -49,7 +49,7 @@ def predict(run: Run | str | Path, files: Sequence[str | Path]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _landmarks(run: Run) -> list[tuple[str, str]]:
+def maps_drawn(run: Run) -> list[tuple[str, str]]:
     """(side, landmark) of each map of the run, from its predictions."""
     rows = run.predictions
     rows = rows[rows["image"] == rows["image"].iloc[0]]

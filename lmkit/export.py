@@ -23,9 +23,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lmkit.batches import Batch, Feed, canvas_for, normalised
+from lmkit.batches import Batch, Feed, canvas_for, grey_levels, normalised
 from lmkit.config import InputError
 from lmkit.data import open_for
+from lmkit.evaluate import maps_drawn
 from lmkit.files import atomic_path
 from lmkit.inference import activated, maps_of, members_of, points_of, window_sigma
 from lmkit.runs import Run, load_run
@@ -94,19 +95,18 @@ def export_onnx(run: Run, path: str | Path) -> dict[str, float]:
                          "on each image's spacing, got mass")  # fmt: skip
     graph = Graph(run).eval()
     with atomic_path(Path(path)) as part:
-        _write(graph, part, _metadata(run))
+        _write(graph, part, _metadata(run, graph))
         return _compare(graph, part, run)
 
 
-def _metadata(run: Run) -> dict[str, Any]:
+def _metadata(run: Run, graph: Graph) -> dict[str, Any]:
     keys = ("input_hw", "keep_aspect", "stem_stride", "decoder", "soft_beta", "side")
-    rows = run.predictions
-    rows = rows[rows["image"] == rows["image"].iloc[0]].head(run.about["n_maps"])
+    sides, landmarks = zip(*maps_drawn(run), strict=True)
     return {
         **run.config.model_dump(mode="json", include=set(keys)),
-        "sigma_px": window_sigma(run.model(), run.config),
-        "landmarks": list(rows["landmark"]),
-        "sides": list(rows["side"]),
+        "sigma_px": window_sigma(graph.members, run.config),
+        "landmarks": landmarks,
+        "sides": sides,
     }
 
 
@@ -143,7 +143,7 @@ def _compare(graph: Graph, path: Path, run: Run) -> dict[str, float]:
     feed = Feed(samples, canvas_for(dataset, config), config, torch.device("cpu"))
     sigma_px, worst = window_sigma(graph.members, config), {"map": 0.0, "point": 0.0}
     for batch in feed.in_order(8):
-        grey = batch.images * 64 + 127.5
+        grey = grey_levels(batch.images)
         with torch.inference_mode():
             here = graph(grey)
         there = torch.from_numpy(session.run(None, {"grey": grey.numpy()})[0])

@@ -118,7 +118,7 @@ def infer(model: nn.Module, feed: Feed) -> tuple[np.ndarray, np.ndarray, float]:
     """
     config, loss = feed.config, losses.build(feed.config)
     members, sigma_px = members_of(model.eval()), window_sigma(model, feed.config)
-    points, peaks, total = [], [], 0.0
+    points, peaks, total, partner = [], [], 0.0, feed.samples.partner
     for batch in feed.in_order(max(8, config.batch_size)):
         active = []
         for member in members:
@@ -126,7 +126,6 @@ def infer(model: nn.Module, feed: Feed) -> tuple[np.ndarray, np.ndarray, float]:
             targets = targets_of(batch, config, member.sigma, levels)
             total += loss_over(levels, targets, loss).item() * len(batch.images) / len(members)
             maps, height = levels[-1][0], targets[-1].height
-            partner = feed.samples.partner
             active.append(activated(maps, member, batch.images, config, height, partner))
         if config.ensemble_by == "maps":
             active = [torch.stack(active).mean(0)]

@@ -23,7 +23,7 @@ from lmkit.files import project_root, read_yaml
 from lmkit.inference import pick_device
 from lmkit.model import build
 from lmkit.parameters import run_name
-from lmkit.samples import run_side
+from lmkit.samples import OPPOSITE, run_side
 
 TEXT = ("split", "image", "patient", "side", "landmark")  # columns that stay text
 SAME_RUN = {"run", "preset", "outputs", "device", "dataset"}  # may differ between two calls for it
@@ -175,7 +175,7 @@ def here(run: Run, config: RunConfig, dataset: Dataset) -> Run:
 
 def other_side(run: Run) -> Run | None:
     """The run of the same name on the other side, where it is finished."""
-    opposite = {"left": "right", "right": "left"}.get(run.folder.parent.name)
+    opposite = OPPOSITE.get(run.folder.parent.name)
     folder = run.folder.parent.parent / str(opposite) / run.folder.name
     if opposite is None or not (folder / "config.yaml").exists():
         return None

@@ -159,13 +159,13 @@ def histories(
 
 def _kept(config: RunConfig) -> list[Run]:
     """Runs to compare with: the user's own `before` on these data, and the project's examples."""
-    fingerprint = open_for(config).fingerprint
-    own = run_folder(config, open_for(config)).parent.glob("*/history.csv")
+    dataset = open_for(config)
+    own = run_folder(config, dataset).parent.glob("*/history.csv")
     examples = (project_root() / "outputs" / "example").glob(f"*_{config.side}/history.csv")
     runs = [load_run(p.parent) for p in sorted(own) if (p.parent / "config.yaml").exists()]
     runs = [run for run in runs if run.config.preset == "before"]
     runs += [load_run(path.parent) for path in sorted(examples)]
-    return [run for run in runs if run.about["dataset_fingerprint"] == fingerprint]
+    return [run for run in runs if run.about["dataset_fingerprint"] == dataset.fingerprint]
 
 
 def _about(config: RunConfig) -> dict[str, Any]:

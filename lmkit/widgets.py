@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lmkit import heatmap, plots
 from lmkit.augment import warp
-from lmkit.batches import Batch, Feed, canvas_size, source_to_input
+from lmkit.batches import Batch, Feed, canvas_size, grey_levels, normalised, source_to_input
 from lmkit.choices import TARGETS
 from lmkit.config import RunConfig
 from lmkit.data import Dataset
@@ -79,7 +79,7 @@ def input_batch(
 ) -> Batch:
     """Some samples as the network gets them, not augmented, straight from their files."""
     parts = [input_picture(dataset, samples, config, row) for row in rows]
-    images = torch.cat([part.images for part in parts]).sub_(127.5).div_(64)
+    images = normalised(torch.cat([part.images for part in parts]))
     others = (torch.cat([getattr(p, k) for p in parts]) for k in OTHER_FIELDS)
     return Batch(images, *others)
 
@@ -99,7 +99,7 @@ def augmented_draws(
     alone = replace(samples.take(np.array([row])), index=np.zeros(1, int))
     feed = Feed(alone, canvas, config, torch.device("cpu"))
     batch = feed.batch(np.zeros(n, int), torch.Generator().manual_seed(config.seed))
-    return replace(batch, images=batch.images * 64 + 127.5)
+    return replace(batch, images=grey_levels(batch.images))
 
 
 OTHER_FIELDS = ("points", "to_input", "spacing_mm")
