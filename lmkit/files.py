@@ -90,13 +90,29 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+class _NoAliases(yaml.SafeLoader):
+    """Plain values only: a few aliases of aliases would stand for gigabytes of text."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            problem = f"expected a plain value, got the alias *{event.anchor}"
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        return super().compose_node(parent, index)
+
+
+def read_yaml(path: Path, *, aliases: bool = True) -> dict[str, Any]:
     """The mapping in a YAML file; plain values only, no tags.
 
+    Args:
+        aliases: whether *name may stand for a value given before.
     Raises: InputError naming the file (and line) when it is missing or not a mapping.
     """
+    loader = yaml.SafeLoader if aliases else _NoAliases
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = yaml.load(path.read_text(encoding="utf-8-sig"), loader)
+    except RecursionError:
+        raise InputError(f"{path}: expected YAML, got lists nested too deeply") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected a readable YAML file, got {error}") from None
     except yaml.YAMLError as error:
