@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lmkit import phantom
+from lmkit import phantom, phantom_faults
 from lmkit.config import InputError, RunConfig
 from lmkit.files import project_root
 from lmkit.images import image_size, read_image
+from lmkit.measures import Measurement
 from lmkit.native import read_native
 from lmkit.tables import SPLITS, Tables
 from lmkit.textfiles import read_text_files
@@ -32,6 +33,8 @@ class Dataset:
             annotated.
         mirror_pairs: landmarks that change places in a mirrored image of the same side.
         fingerprint: changes when an image or a landmark does.
+        measurements: what the landmarks are for; see `lmkit.measures`.
+        second_reading: as landmarks, read again (in some images, perhaps); None = not done.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Dataset:
     fingerprint: str
     reader: Callable[[str], np.ndarray]
     sizer: Callable[[str], tuple[int, int]]
+    measurements: tuple[Measurement, ...] = ()
+    second_reading: pd.DataFrame | None = None
 
     def read(self, image: str) -> np.ndarray:
         """(H, W) uint8 or uint16 grey values. Raises: InputError naming the file."""
@@ -105,9 +110,11 @@ def open_dataset(
         mirror_pairs=tables.mirror_pairs,
         citation=tables.citation,
         licence=tables.licence,
-        fingerprint=_fingerprint(images, tables.landmarks, tables.paths),
+        fingerprint=_fingerprint(images, tables),
         reader=lambda image: read_image(tables.paths[image]),
         sizer=lambda image: image_size(tables.paths[image]),
+        measurements=tables.measurements,
+        second_reading=tables.second_reading,
     )
 
 
@@ -165,6 +172,8 @@ def _open_phantom(patients: tuple[int, int, int], seed: int) -> Dataset:
         fingerprint=digest.hexdigest(),
         reader=lambda image: phantom.draw(phantom.anatomy(seed, number[image])),
         sizer=lambda image: phantom.HW,
+        measurements=phantom.MEASUREMENTS,
+        second_reading=phantom_faults.second_reader(landmarks, seed),
     )
 
 
@@ -208,11 +217,12 @@ def _ends(fractions: tuple[float, ...], n: int) -> list[int]:
     return [int(end) for end in np.cumsum(counts)[:-1]]
 
 
-def _fingerprint(images: pd.DataFrame, landmarks: pd.DataFrame, paths: dict[str, Path]) -> str:
+def _fingerprint(images: pd.DataFrame, tables: Tables) -> str:
     """Digest of the tables and of the image files' bytes."""
     digest = hashlib.blake2b(digest_size=12)
-    for table in (images, landmarks):
-        digest.update(table.to_csv(index=False).encode())
-    for path in paths.values():
+    for table in (images, tables.landmarks, tables.second_reading):
+        if table is not None:  # a folder without a second reading keeps the digest it had
+            digest.update(table.to_csv(index=False).encode())
+    for path in tables.paths.values():
         digest.update(hashlib.blake2b(path.read_bytes()).digest())
     return digest.hexdigest()

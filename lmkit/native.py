@@ -1,4 +1,4 @@
-"""The native dataset folder: dataset.yaml, images.csv, landmarks.csv, images/."""
+"""The native dataset folder: dataset.yaml, images.csv, landmarks.csv, images/, a second reading."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from lmkit.config import InputError, nearest
+from lmkit.declare import declared
 from lmkit.files import read_yaml
 from lmkit.tables import (
     NO_SIDE,
@@ -20,12 +21,12 @@ from lmkit.tables import (
     rows_of,
 )
 
-KEYS = ("name", "landmarks", "sides", "mirror_pairs", "citation", "licence")
+KEYS = ("name", "landmarks", "sides", "mirror_pairs", "citation", "licence", "measurements")
 OPTIONAL = ("split", "spacing_x_mm", "spacing_y_mm")
 
 
 def read_native(folder: Path) -> Tables:
-    """dataset.yaml, images.csv, landmarks.csv, images/ (design: dataset folder)."""
+    """dataset.yaml, images.csv, landmarks.csv, images/; second_reading.csv where there is one."""
     path = folder / "dataset.yaml"
     about = read_yaml(path)
     check_keys(path, about, KEYS)
@@ -33,6 +34,7 @@ def read_native(folder: Path) -> Tables:
     pairs = _mirror_pairs(path, about.get("mirror_pairs") or [], names)
     images, paths, rows = _native_images(folder)
     landmarks = _native_landmarks(folder / "landmarks.csv", names, sides, paths)
+    second = folder / "second_reading.csv"
     labelled = set(landmarks["image"])
     for row, image in zip(rows, images["image"], strict=True):
         if image not in labelled:
@@ -50,6 +52,8 @@ def read_native(folder: Path) -> Tables:
         mirror_pairs=pairs,
         citation=str(about.get("citation") or ""),
         licence=str(about.get("licence") or ""),
+        measurements=declared(path, about.get("measurements"), names),
+        second_reading=_native_landmarks(second, names, sides, paths) if second.exists() else None,
     )
 
 

@@ -12,14 +12,13 @@ import pandas as pd
 
 from lmkit import phantom_draw, phantom_layout
 from lmkit.phantom_layout import Anatomy
-from lmkit.phantom_shape import HW, SIDES, beside_real, to_side
+from lmkit.phantom_shape import HW, MEASUREMENTS, NAMES, SIDES, beside_real, to_side
 from lmkit.phantom_side import DIFFICULTY, Difficulty
 
-__all__ = ["DIFFICULTY", "HW", "NAMES", "SIDES", "VERSION", "Anatomy", "Difficulty"]
+__all__ = ["DIFFICULTY", "HW", "MEASUREMENTS", "NAMES", "SIDES", "VERSION", "Anatomy", "Difficulty"]
 __all__ += ["REAL_ERRORS", "anatomy", "beside_real", "draw", "failures", "nearest_tooth", "table"]
 
 VERSION = "1.5"  # raise when any pixel or label changes; part of the dataset's fingerprint
-NAMES = ("m2_mesial_cusp", "m2_distal_cusp", "m2_mesial_cej", "m2_distal_cej", "m3_top")
 
 # What the authors' own models reach on the 85 test images a side behind the shape statistics,
 # computed from pell_gregory/test_predictions.csv; a hit is strictly below 2 mm, as they count.

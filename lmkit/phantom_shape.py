@@ -16,6 +16,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri
 
+from lmkit import lines, measures
+from lmkit.declare import declared
+
+NAMES = ("m2_mesial_cusp", "m2_distal_cusp", "m2_mesial_cej", "m2_distal_cej", "m3_top")
 HW = (600, 1100)  # pixels, the frame of the published coordinates
 SIDES = ("left", "right")
 
@@ -23,6 +27,19 @@ MEAN = {  # px, xy of the five points
     "left": (777.0, 329.1, 803.0, 322.0, 772.3, 373.0, 823.2, 358.3, 847.7, 317.1),
     "right": (779.1, 336.7, 805.3, 330.4, 773.2, 378.8, 825.6, 366.0, 854.0, 324.0),
 }
+# What the points are for, as a dataset.yaml would declare it. Depth and class are those of Pell and
+# Gregory 1933 as the authors of the coordinates take them: A above the second molar's occlusal
+# line, B between it and the cervical line, C below that.
+MEASUREMENTS = declared(
+    "phantom",
+    {
+        "m3_depth": {"kind": "between", "point": NAMES[4], "from": NAMES[:2], "to": NAMES[2:4]},
+        "pell_gregory": {"kind": "class", "of": "m3_depth", "below": {"A": 0, "B": 1}, "else": "C"},
+        "m2_m3_gap": {"kind": "distance", "points": [NAMES[3], NAMES[4]]},
+        "m2_taper": {"kind": "angle", "lines": [NAMES[:2], NAMES[2:4]]},
+    },
+    NAMES,
+)
 # Principal modes times their standard deviation, px. What they say: jaw height, jaw width (or
 # positioning), eruption of the third molar, gap to the third molar, tilt and size of the second.
 MODES = {
@@ -122,9 +139,9 @@ def sample_shape(seed: int, index: int, rng: np.random.Generator) -> dict[str, n
 
 def _settle(points: np.ndarray) -> np.ndarray:
     """Let nearly erupted third molars rise a little: real ones gather at the occlusal plane."""
-    occlusal, cervical, d = _depth_lines(points)
+    d, gap = _between_lines(points)
     settled = points.copy()
-    settled[4, 1] -= 0.06 * np.exp(-(((d - 0.1) / 0.2) ** 2)) * (cervical - occlusal)
+    settled[4, 1] -= 0.06 * np.exp(-(((d - 0.1) / 0.2) ** 2)) * gap
     return settled
 
 
@@ -150,25 +167,19 @@ def depth(points: np.ndarray) -> np.ndarray:
     Returns: (...), 0 on the occlusal line of the second molar, 1 on its cervical line.
     Source: Pell & Gregory 1933, as used by the authors of the coordinates.
     """
-    return _depth_lines(points)[2]
+    return _between_lines(points)[0]
 
 
-def _depth_lines(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Heights (px) of the occlusal and the cervical line at the third molar's top, and depth."""
+def _between_lines(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Depth, and the way from the occlusal to the cervical line at the third molar's top, px."""
     p = np.asarray(points, dtype=float)
-
-    def height(a: int, b: int) -> np.ndarray:
-        slope = (p[..., b, 1] - p[..., a, 1]) / (p[..., b, 0] - p[..., a, 0])
-        return p[..., a, 1] + slope * (p[..., 4, 0] - p[..., a, 0])
-
-    occlusal, cervical = height(0, 1), height(2, 3)
-    return occlusal, cervical, (p[..., 4, 1] - occlusal) / (cervical - occlusal)
+    return lines.between(p[..., 4, :], p[..., :2, :], p[..., 2:4, :])
 
 
 def depth_class(points: np.ndarray) -> np.ndarray:
     """Pell & Gregory class of (..., 5, 2) points: 'A' above both lines, 'B' between, 'C' below."""
-    d = depth(points)
-    return np.where(d < 0, "A", np.where(d > 1, "C", "B"))
+    rule = next(m for m in MEASUREMENTS if m.name == "pell_gregory")
+    return measures.classes(rule, points, NAMES, np.array(1.0))  # the same for any spacing
 
 
 def beside_real(points: np.ndarray, side: str) -> pd.DataFrame:

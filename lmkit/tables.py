@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from lmkit.config import InputError, nearest
+from lmkit.measures import Measurement
 
 NO_SIDE = "all"  # the side of a dataset without sides
 SPLITS = ("train", "val", "test")
@@ -27,6 +28,8 @@ class Tables:
         images: image, patient, split ('' = not stated), spacing_x_mm, spacing_y_mm (NaN = unknown).
         landmarks: image, side, landmark, x, y; source pixels.
         paths: image -> file.
+        measurements: what the landmarks are for.
+        second_reading: as landmarks, by another reader or on another day; None = there is none.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Tables:
     mirror_pairs: tuple[tuple[str, str], ...] = ()
     citation: str = ""
     licence: str = ""
+    measurements: tuple[Measurement, ...] = ()
+    second_reading: pd.DataFrame | None = None
 
 
 def plain_name(name: object) -> str:

@@ -11,18 +11,19 @@ from typing import Any
 import pandas as pd
 
 from lmkit.config import InputError, nearest
+from lmkit.declare import declared
 from lmkit.files import read_yaml
 from lmkit.images import SUFFIXES
 from lmkit.tables import NO_SIDE, Tables, check_keys, names_of, number, plain_name
 
-KEYS = ("name", "landmarks", "spacing_mm", "citation", "licence")
+KEYS = ("name", "landmarks", "spacing_mm", "citation", "licence", "measurements")
 
 
 def read_text_files(folder: Path) -> Tables:
     """images/<side>/*.png with annotations/<side>/<image>.txt, a line `x,y` per landmark.
 
     The same file under both sides is one image. The patient is the file's name. An optional
-    dataset.yaml gives name, landmarks (their names) and spacing_mm: [x, y].
+    dataset.yaml gives name, landmarks (their names), spacing_mm: [x, y] and measurements.
     """
     path = folder / "dataset.yaml"
     about = read_yaml(path) if path.exists() else {}
@@ -53,7 +54,8 @@ def read_text_files(folder: Path) -> Tables:
         columns=["image", "side", "landmark", "x", "y"],
     )
     name = plain_name(about.get("name") or folder.resolve().name)
-    return Tables(name, names, sides, images, landmarks, paths)
+    measurements = declared(path, about.get("measurements"), names)
+    return Tables(name, names, sides, images, landmarks, paths, measurements=measurements)
 
 
 def _sides(folder: Path) -> tuple[str, ...]:

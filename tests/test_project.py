@@ -18,13 +18,15 @@ from lmkit.notebooks import notebook_names
 
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = [  # each file imports only from files above it
-    "__init__ choices fields config files geometry phantom_* phantom",
-    "images tables native textfiles data samples",
-    "augment decoders heatmap unet cascade model",
+    "__init__ choices fields config files faults geometry lines measures declare phantom_* phantom",
+    "dicom images tables sources native textfiles coco labelme widecsv cvat labelstudio formats",
+    "convert check data samples",
+    "augment decoders modes heatmap unet cascade model",
     "loss_common loss_maps loss_spatial losses metrics resampling pairing stats",
     "audit_sets audit_shape audit_causes audit_others audit_repair audit parameters",
-    "batches targets inference rationale checkpoints train runs",
+    "batches targets inference redraws rationale checkpoints train runs",
     "evaluate records predict export stages",
+    "agreement observer",
     "benchmark sidebyside",
     "plots plots_speed widgets notebooks",
 ]
