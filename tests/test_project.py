@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ORDER = [  # each file imports only from files above it
     "__init__ choices fields config files faults geometry lines measures declare phantom_* phantom",
     "dicom images tables sources native textfiles coco labelme widecsv cvat labelstudio formats",
-    "convert check data samples",
+    "convert check data samples report",
     "augment decoders modes heatmap unet cascade model",
     "loss_common loss_maps loss_spatial losses metrics resampling pairing stats",
     "audit_sets audit_shape audit_causes audit_others audit_repair audit parameters",
