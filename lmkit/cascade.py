@@ -27,6 +27,7 @@ class Cascade(nn.Module):
         coarse_stride: heatmap pixels per pixel of the coarse maps.
         crop_px: side of the square windows, heatmap pixels.
         sigma, learn_sigma: as for `UNet`.
+        dropout: as for `UNet`, of the first network.
     Source: coarse heatmaps, then windows about their peaks: Zhong et al. 2019, MICCAI.
     """
 
@@ -40,9 +41,10 @@ class Cascade(nn.Module):
         crop_px: int = 32,
         sigma: float = 2.0,
         learn_sigma: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.coarse = UNet(n_maps, widths, coarse_stride, sigma, learn_sigma)
+        self.coarse = UNet(n_maps, widths, coarse_stride, sigma, learn_sigma, dropout=dropout)
         # the second network sees the image's pixels and, from the first, features about them
         self.fine = UNet(n_maps, fine_widths, 1, channels=stem_stride**2 + widths[0])
         self.stem_stride, self.coarse_stride, self.crop_px = stem_stride, coarse_stride, crop_px

@@ -94,6 +94,9 @@ class RunConfig(BaseModel):
     fine_widths: Ints = _set(
         (32, 64, 96), "cascade: channels per level of the second network", min_length=1
     )
+    dropout: Float = _set(
+        0.0, "share of the deepest level's channels dropped while training; 0 = off", ge=0, lt=1
+    )
     # target and loss
     target: one_of(TARGETS) = _set("peak", "how a landmark becomes a map")  # type: ignore[valid-type]
     sigma_px: Float = _set(2.0, "width of the Gaussian", "heatmap px", gt=0, le=100)

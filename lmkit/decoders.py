@@ -39,7 +39,17 @@ def dark(maps: Tensor) -> Tensor:
     On an axis whose neighbour lies outside the map the whole pixel is kept, so there a peak is off
     by up to half a pixel. Source: Zhang et al. 2020, arXiv:1910.06278, without its smoothing.
     """
-    x, y = _brightest(maps)
+    return newton(maps, *_brightest(maps))
+
+
+def newton(maps: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """One Newton step on the log of the map, from given pixels to the top beside them.
+
+    Args:
+        x, y: (B, L), column and row, integers.
+    Returns: (B, L, 2) xy; a step is at most half a pixel, for the top lies within that of the
+        brightest one and a longer step is noise; none on an axis that ends there.
+    """
     height, width = maps.shape[-2:]
 
     def log_at(dx: int, dy: int) -> Tensor:
@@ -52,8 +62,7 @@ def dark(maps: Tensor) -> Tensor:
     hxy = (log_at(1, 1) - log_at(1, -1) - log_at(-1, 1) + log_at(-1, -1)) / 4
     inner_x, inner_y = (x > 0) & (x < width - 1), (y > 0) & (y < height - 1)
     step = _top_of(gx * inner_x, gy * inner_y, hxx, hxy * (inner_x & inner_y), hyy)
-    # The top lies within half a pixel of the brightest one; a longer step is noise.
-    return argmax(maps) + step.clamp(-0.5, 0.5)
+    return torch.stack([x, y], -1).to(maps.dtype) + step.clamp(-0.5, 0.5)
 
 
 def local_softargmax(maps: Tensor, sigma: float = 2.0) -> Tensor:

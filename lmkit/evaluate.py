@@ -16,7 +16,7 @@ from lmkit.batches import Batch, Feed, canvas_frame, source_to_input
 from lmkit.config import InputError, RunConfig
 from lmkit.geometry import apply, fit_matrix
 from lmkit.images import Canvas, fit_image, read_image, to_uint8
-from lmkit.inference import infer, pick_device, points_of
+from lmkit.inference import Inferred, infer, pick_device, points_of
 from lmkit.metrics import error_matrix, radial_error_mm, summarise, table
 from lmkit.runs import Run, load_run
 from lmkit.samples import Samples
@@ -87,15 +87,15 @@ def _predict_chunk(
         spacing_mm=np.ones((n, 2)),
         partner=None if partner is None else np.array(partner),
     )
-    points, peaks, _ = infer(model, Feed(samples, canvas, config, pick_device(config)))
+    found = infer(model, Feed(samples, canvas, config, pick_device(config)))
     return pd.DataFrame(
         {
             "image": np.repeat(samples.images, n_maps),
             "side": side.ravel(),
             "landmark": np.tile(samples.landmarks, n),
-            "x": points[..., 0].ravel(),
-            "y": points[..., 1].ravel(),
-            "peak": peaks.ravel().astype(float),
+            "x": found.points[..., 0].ravel(),
+            "y": found.points[..., 1].ravel(),
+            "peak": found.peak.ravel().astype(float),
         }
     )
 
@@ -106,14 +106,29 @@ def predict_samples(
     """Predictions of a model on samples, as in predictions.csv.
 
     Returns: split, image, patient, side, landmark, x, y, x_true, y_true (source pixels), error_mm
-        (NaN = not annotated), peak (confidence in [0, 1]); a row per landmark.
+        (NaN = not annotated), peak (confidence in [0, 1]), ere_mm (how far the map spreads),
+        second_ and third_x, _y and _share (the map's next modes, source pixels, and their heights
+        over the first one's), for an ensemble ensemble_mm (how far its members are apart); a row
+        per landmark.
     """
-    points, peaks, _ = infer(model, Feed(samples, canvas, config, pick_device(config)))
-    return as_table(samples, points, peaks)
+    feed = Feed(samples, canvas, config, pick_device(config))
+    return inferred_table(samples, infer(model, feed, detail=True))
 
 
-def as_table(samples: Samples, points: np.ndarray, peaks: np.ndarray | None = None) -> pd.DataFrame:
-    """(N, L, 2) predicted points, source pixels, as the table of predictions.csv."""
+def inferred_table(samples: Samples, found: Inferred) -> pd.DataFrame:
+    """What a model says of samples, in detail, as the table of predictions.csv."""
+    columns = {"peak": found.peak, "ere_mm": found.ere_mm}
+    for k, name in enumerate(("second", "third"), start=1):
+        columns[f"{name}_x"], columns[f"{name}_y"] = np.moveaxis(found.modes[:, :, k], -1, 0)
+        columns[f"{name}_share"] = found.shares[:, :, k]
+    if found.members_mm is not None:
+        columns["ensemble_mm"] = found.members_mm
+    flat = {name: values.ravel().astype(float) for name, values in columns.items()}
+    return as_table(samples, found.points).assign(**flat)
+
+
+def as_table(samples: Samples, points: np.ndarray) -> pd.DataFrame:
+    """(N, L, 2) predicted points, source pixels, as the first columns of predictions.csv."""
     n, n_maps = points.shape[:2]
     error = radial_error_mm(points, samples.points, samples.spacing_mm[:, None])
     columns: dict[str, Any] = {
@@ -128,8 +143,6 @@ def as_table(samples: Samples, points: np.ndarray, peaks: np.ndarray | None = No
         "y_true": samples.points[..., 1].ravel(),
         "error_mm": error.ravel(),
     }
-    if peaks is not None:
-        columns["peak"] = peaks.ravel().astype(float)
     return pd.DataFrame(columns)
 
 

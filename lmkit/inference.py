@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lmkit import decoders, heatmap, losses
-from lmkit.batches import Feed
+from lmkit import decoders, heatmap, losses, modes
+from lmkit.batches import Batch, Feed
 from lmkit.config import InputError, RunConfig
 from lmkit.geometry import apply
 from lmkit.model import heatmap_matrix
@@ -107,31 +109,94 @@ def activated(
     return seen
 
 
+MODES = 3  # of each map, to look among for where else a landmark might be
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What a model says of N samples.
+
+    Attributes:
+        points: (N, L, 2) xy, source pixels.
+        peak: (N, L) confidence in [0, 1], of the mean map or the members' mean.
+        loss: the mean loss, of an ensemble the members' mean.
+        ere_mm: (N, L) how far each map spreads about its point, see `modes.expected_radius_mm`.
+        modes: (N, L, K, 2) xy, source pixels: each map's brightest places, those of a cascade in
+            its coarse maps, which see the whole image; NaN = none.
+        shares: (N, L, K) their heights over the first one's.
+        members_mm: (N, L) root mean square distance of the members' points from their mean;
+            None for one network.
+    """
+
+    points: np.ndarray
+    peak: np.ndarray
+    loss: float
+    ere_mm: np.ndarray | None = None
+    modes: np.ndarray | None = None
+    shares: np.ndarray | None = None
+    members_mm: np.ndarray | None = None
+
+
 @torch.inference_mode()
-def infer(model: nn.Module, feed: Feed) -> tuple[np.ndarray, np.ndarray, float]:
+def infer(model: nn.Module, feed: Feed, detail: bool = False) -> Inferred:
     """Predict all samples of a feed.
 
     Args:
         model: a network, or a ModuleList of the members of an ensemble.
-    Returns: (N, L, 2) xy, source pixels; (N, L) confidence in [0, 1], of the mean map or the
-        members' mean; the mean loss, of an ensemble the members' mean.
+        detail: say how sure each point is, too; points and loss alone take less time.
     """
     config, loss = feed.config, losses.build(feed.config)
     members, sigma_px = members_of(model.eval()), window_sigma(model, feed.config)
-    points, peaks, total, partner = [], [], 0.0, feed.samples.partner
+    partner, total, parts = feed.samples.partner, 0.0, []
     for batch in feed.in_order(max(8, config.batch_size)):
-        active = []
+        active, coarse = [], []
         for member in members:
             levels = levels_of(member, batch.images, config)
             targets = targets_of(batch, config, member.sigma, levels)
             total += loss_over(levels, targets, loss).item() * len(batch.images) / len(members)
             maps, height = levels[-1][0], targets[-1].height
             active.append(activated(maps, member, batch.images, config, height, partner))
-        if config.ensemble_by == "maps":
-            active = [torch.stack(active).mean(0)]
-        found = torch.stack([points_of(maps, batch.to_input, config, sigma_px) for maps in active])
+            first = losses.activate(levels[0][0], config.loss, targets[0].height)
+            coarse.append(active[-1] if len(levels) == 1 else first)
+        one_map = [torch.stack(active).mean(0)]
+        read = one_map if config.ensemble_by == "maps" else active
+        found = torch.stack([points_of(maps, batch.to_input, config, sigma_px) for maps in read])
         middle = found.quantile(0.5, 0) if config.ensemble_by == "median" else found.mean(0)
-        points.append(middle.numpy())
-        sure = torch.stack([confidence(maps, config, sigma_px) for maps in active])
-        peaks.append(sure.mean(0).cpu().numpy())
-    return np.concatenate(points), np.concatenate(peaks), total / len(feed)
+        sure = torch.stack([confidence(maps, config, sigma_px) for maps in read]).mean(0)
+        part = {"points": middle, "peak": sure.cpu()}
+        if detail:
+            stride = levels[0][1]
+            part["ere_mm"] = _spread_of(one_map[0], middle, batch, config)
+            part |= _modes_of(torch.stack(coarse).mean(0), batch, stride, sigma_px)
+        if detail and len(members) > 1:
+            each = [points_of(maps, batch.to_input, config, sigma_px) for maps in active]
+            part["members_mm"] = spread_mm(torch.stack(each), batch.spacing_mm)
+        parts.append(part)
+    whole = {key: torch.cat([part[key] for part in parts]).numpy() for key in parts[0]}
+    return Inferred(loss=total / len(feed), **whole)
+
+
+def _spread_of(maps: Tensor, points: Tensor, batch: Batch, config: RunConfig) -> Tensor:
+    """(B, L) mm: `modes.expected_radius_mm` of activated maps about points in source pixels."""
+    to_heatmap = heatmap_matrix(config.stem_stride) @ batch.to_input
+    back = batch.spacing_mm[:, :, None] * torch.linalg.inv(to_heatmap)[:, :2, :2]
+    return modes.expected_radius_mm(maps.float(), apply(to_heatmap, points), back).cpu()
+
+
+def _modes_of(maps: Tensor, batch: Batch, stride: int, sigma_px: float) -> dict[str, Tensor]:
+    """Modes in source pixels and their shares, of activated maps with this stride."""
+    points, heights = modes.top_modes(maps.float(), MODES, sigma_px)
+    to_heatmap = heatmap_matrix(stride) @ batch.to_input
+    source = apply(torch.linalg.inv(to_heatmap)[:, None], points.double().cpu())
+    return {"modes": source, "shares": (heights / heights[..., :1].clamp(min=1e-12)).cpu()}
+
+
+def spread_mm(points: Tensor, spacing_mm: Tensor) -> Tensor:
+    """(B, L) mm: root mean square distance of K guesses from their mean.
+
+    Args:
+        points: (K, B, L, 2) xy, source pixels.
+        spacing_mm: (B, 2).
+    """
+    away = (points - points.mean(0)) * spacing_mm[:, None].to(points)
+    return away.square().sum(-1).mean(0).sqrt()

@@ -27,8 +27,9 @@ def build(config: RunConfig, n_maps: int) -> Network:
                 crop_px=config.crop_px,
                 sigma=sigma,
                 learn_sigma=learn,
+                dropout=config.dropout,
             )
-        return UNet(n_maps, config.widths, config.stem_stride, sigma, learn)
+        return UNet(n_maps, config.widths, config.stem_stride, sigma, learn, dropout=config.dropout)
 
 
 def plain_weights(model: nn.Module) -> dict[str, Tensor]:

@@ -151,6 +151,8 @@ def train_epoch(state: State, feed: Feed, config: RunConfig) -> dict[str, float]
     """One pass over the training samples. The epoch's order and augmentation follow from its
     number and the seed alone, so a resumed epoch is the epoch it would have been."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.epoch)
+    if config.dropout:  # its masks come from the device's own generator
+        torch.manual_seed(config.seed * 1_000_003 + state.epoch)
     loss_of, start = losses.build(config), time.perf_counter()
     norms, total = [], torch.zeros((), device=feed.device)
     model, (group,) = state.model.train(), state.optimiser.param_groups
@@ -206,11 +208,11 @@ def train_epoch(state: State, feed: Feed, config: RunConfig) -> dict[str, float]
 
 def _validate(state: State, feed: Feed) -> dict[str, float]:
     start = time.perf_counter()
-    points, _, loss = infer(state.judged, feed)
-    errors = radial_error_mm(points, feed.samples.points, feed.samples.spacing_mm[:, None])
+    found = infer(state.judged, feed)
+    errors = radial_error_mm(found.points, feed.samples.points, feed.samples.spacing_mm[:, None])
     summary = summarise(errors)
     return {
-        "val_loss": loss,
+        "val_loss": found.loss,
         "val_mre_mm": summary["mre_mm"],
         "val_median_mm": summary["median_mm"],
         **{f"val_sdr_{t.replace('.', '_')}mm": rate for t, rate in summary["sdr"].items()},

@@ -32,6 +32,7 @@ class UNet(nn.Module):
         stem_stride: input pixels per heatmap pixel.
         sigma: of the targets at first; kept with the weights as `sigma`, one per landmark.
         learn_sigma: `sigma` is trained.
+        dropout: share of the deepest level's channels dropped while training.
     Source: Ronneberger et al. 2015, arXiv:1505.04597, with batch norm and padded convolutions.
     """
 
@@ -43,6 +44,7 @@ class UNet(nn.Module):
         sigma: float = 2.0,
         learn_sigma: bool = False,
         channels: int = 1,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         start = torch.full((n_maps,), math.log(sigma))
@@ -55,6 +57,7 @@ class UNet(nn.Module):
         steps = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.up = nn.ModuleList(nn.ConvTranspose2d(deep, c, 2, stride=2) for deep, c in steps)
         self.merge = nn.ModuleList(DoubleConv(2 * c, c) for _, c in steps)
+        self.drop = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(widths[0], n_maps, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -71,6 +74,7 @@ class UNet(nn.Module):
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else nn.functional.max_pool2d(x, 2))
             skips.append(x)
+        x = self.drop(x)
         for up, merge, skip in zip(self.up, self.merge, skips[-2::-1], strict=True):
             x = merge(torch.cat([skip, up(x)], dim=1))
         return x

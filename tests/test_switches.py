@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -338,11 +339,14 @@ def test_an_ensemble_of_equal_members_predicts_what_one_does(tiny, by):
     lined = samples.line_up(dataset, "right")
     feed = batches.Feed(lined, batches.canvas_for(dataset, config), config, torch.device("cpu"))
     one = model.build(config, 2)
-    alone = inference.infer(one, feed)
-    three = inference.infer(torch.nn.ModuleList([one, one, one]), feed)
-    assert three[0] == pytest.approx(alone[0], abs=1e-3)
-    assert three[1] == pytest.approx(alone[1], abs=1e-4)
-    assert three[2] == pytest.approx(alone[2], rel=1e-5)
+    alone = inference.infer(one, feed, detail=True)
+    three = inference.infer(torch.nn.ModuleList([one, one, one]), feed, detail=True)
+    assert three.points == pytest.approx(alone.points, abs=1e-3)
+    assert three.peak == pytest.approx(alone.peak, abs=1e-4)
+    assert three.loss == pytest.approx(alone.loss, rel=1e-5)
+    assert three.ere_mm == pytest.approx(alone.ere_mm, abs=1e-3)
+    assert alone.members_mm is None
+    assert three.members_mm == pytest.approx(np.zeros_like(alone.peak), abs=1e-3)
 
 
 # --- the literal combined loss is mse
