@@ -45,3 +45,8 @@ class Faults:
 
 
 STRICT = Faults()
+
+
+def one_line(error: object) -> str:
+    """What an error says, or a path, without line breaks; its type where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import struct
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,29 +14,49 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from lmkit.config import InputError
+from lmkit.dicom import DICOM_SUFFIXES, dicom_size, is_dicom, read_dicom
+from lmkit.faults import one_line
 from lmkit.files import atomic_path, cache_dir, remove_stale_parts
 from lmkit.geometry import Size, fit_matrix, fitted_offset, fitted_size
 
-UNREADABLE = (
-    *(OSError, ValueError, SyntaxError),  # Pillow raises any of them for a broken file
-    *(UnidentifiedImageError, Image.DecompressionBombError),
+UNREADABLE = (  # Pillow raises any of them for a broken file
+    *(OSError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, MemoryError),
+    *(EOFError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError),
+    Warning,  # where the caller has made warnings errors
 )
 CHUNK = 64  # images read between two looks at whether one failed
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", *DICOM_SUFFIXES)
+ORIENTATION = 0x0112  # the EXIF tag
+UPRIGHT = {  # what shows an image the right way up, by its orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def read_image(path: Path) -> np.ndarray:
-    """One image as grey values.
+    """One image as grey values, the way up that viewers and labelling tools show it.
+
+    Those turn an image as its EXIF orientation says, so that is the frame of points, sizes and
+    spacings; `image_size` agrees. Of several pages the first is read.
 
     Returns: (H, W) uint8, or uint16 where the file has more than 8 bits.
     Raises: InputError naming the file when it is missing, unreadable, or not an image.
     """
+    if is_dicom(path):
+        return read_dicom(path)
     try:
-        with Image.open(path) as image:
+        with Image.open(path) as file:
+            turn = UPRIGHT.get(orientation(file))
+            image = file if turn is None else file.transpose(turn)
             image.load()
             if not image.mode.startswith(("I", "F")):
                 return np.asarray(image.convert("L"))
@@ -47,19 +69,32 @@ def read_image(path: Path) -> np.ndarray:
         raise InputError(f"{path}: expected an image file, found none") from None
     except UNREADABLE as error:
         known = " ".join(suffix[1:] for suffix in SUFFIXES)
-        raise InputError(f"{path}: expected a readable image ({known}), got: {error}") from None
+        got = one_line(error)
+        raise InputError(f"{path}: expected a readable image ({known}), got: {got}") from None
 
 
 def image_size(path: Path) -> Size:
-    """(H, W) of an image file from its header, pixels.
+    """(H, W) of an image file from its header, pixels, the way up that `read_image` returns it.
 
     Raises: InputError naming the file.
     """
+    if is_dicom(path):
+        return dicom_size(path)
     try:
         with Image.open(path) as image:
-            return image.height, image.width
+            turned = orientation(image) in (5, 6, 7, 8)
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except FileNotFoundError:
+        raise InputError(f"{path}: expected an image file, found none") from None
     except UNREADABLE as error:
-        raise InputError(f"{path}: expected a readable image, got: {error}") from None
+        raise InputError(f"{path}: expected a readable image, got: {one_line(error)}") from None
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation of an open image that is still to be undone, 1 to 8; 1 = upright."""
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1  # Pillow turns a TIFF itself; in a PNG only what precedes the pixels is looked at
+    return int(image.getexif().get(ORIENTATION) or 1)
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:

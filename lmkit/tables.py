@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import csv
 import math
+import re
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,15 @@ from typing import Any
 import pandas as pd
 
 from lmkit.config import InputError, nearest
+from lmkit.faults import Fault, one_line
+from lmkit.files import read_yaml
 from lmkit.measures import Measurement
 
 NO_SIDE = "all"  # the side of a dataset without sides
 SPLITS = ("train", "val", "test")
+SHOWN = reprlib.Repr()
+SHOWN.maxstring = SHOWN.maxother = 80
+DECIMAL = re.compile(r"^([+-]?\d+),(\d+)$")  # a number with a decimal comma
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,8 @@ class Tables:
         paths: image -> file.
         measurements: what the landmarks are for.
         second_reading: as landmarks, by another reader or on another day; None = there is none.
+        skipped: what was left out: images without points, and the like.
+        notes: what the format held and these tables cannot, one line each.
     """
 
     name: str
@@ -43,6 +52,13 @@ class Tables:
     licence: str = ""
     measurements: tuple[Measurement, ...] = ()
     second_reading: pd.DataFrame | None = None
+    skipped: tuple[Fault, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def shown(value: object) -> str:
+    """A value as text for a message: short, on one line, whatever it is."""
+    return SHOWN.repr(value)
 
 
 def plain_name(name: object) -> str:
@@ -56,13 +72,18 @@ def rows_of(
 ) -> list[tuple[int, dict[str, str]]]:
     """The rows of a CSV file as (line number in the file, column -> text, stripped).
 
+    Commas separate cells; semicolons or tabs where the header has them and no comma, and a number
+    may then have a decimal comma, as spreadsheets write it in many countries.
+
     Raises: InputError for an unreadable or empty file, a missing column, a column whose name is
         nearly that of an optional one, or a row with too many cells.
     """
     rows = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            separator = _separator(file.readline())
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=separator)
             _check_header(path, list(reader.fieldnames or []), required, optional)
             for cells in reader:
                 if any(cells.pop(None, [])):  # type: ignore[call-overload]
@@ -71,6 +92,8 @@ def rows_of(
                         "cells, got more; is there a decimal comma?"
                     )
                 row = {name: (text or "").strip() for name, text in cells.items()}
+                if separator != ",":
+                    row = {name: DECIMAL.sub(r"\1.\2", text) for name, text in row.items()}
                 if any(row.values()):
                     rows.append((reader.line_num, row))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -78,6 +101,11 @@ def rows_of(
     if not rows:
         raise InputError(f"{path}: expected rows under the header, got none")
     return rows
+
+
+def _separator(header: str) -> str:
+    """What separates the cells under this header."""
+    return "," if "," in header else max(";\t", key=header.count) if header.strip() else ","
 
 
 def _check_header(
@@ -92,12 +120,14 @@ def _check_header(
             raise InputError(f"{path} row 1: unknown column {name!r}{near}")
 
 
-def check_keys(path: Path, about: dict[str, Any], known: tuple[str, ...]) -> None:
-    """Refuse keys of dataset.yaml that are nearly a known one. Raises: InputError."""
+def about_of(path: Path, known: tuple[str, ...]) -> dict[str, Any]:
+    """dataset.yaml. Raises: InputError for an unreadable one, or a key that is nearly a known."""
+    about = read_yaml(path, aliases=False)
     for key in about:
         near = nearest(key, known)
         if key not in known and near:
-            raise InputError(f"{path}: unknown key {key!r}{near}")
+            raise InputError(f"{path}: unknown key {shown(key)}{near}")
+    return about
 
 
 def names_of(path: Path, names: object) -> tuple[str, ...]:
@@ -108,7 +138,7 @@ def names_of(path: Path, names: object) -> tuple[str, ...]:
     if not plain or not names or len(set(map(str, names))) < len(names):  # type: ignore[arg-type]
         raise InputError(
             f"{path}: landmarks: expected a list of different names, in quotes where YAML would "
-            f"read a switch, got {names!r}"
+            f"read a switch, got {shown(names)}"
         )
     return tuple(map(str, names))  # type: ignore[arg-type]
 
@@ -125,3 +155,35 @@ def number(text: str, what: str, where: str) -> float:
     if not math.isfinite(value):
         raise InputError(f"{where}: {what}: expected a number, got {text!r}")
     return value
+
+
+def spacing_of(path: Path, value: object) -> tuple[float, float]:
+    """x, y in mm from a number or a pair; NaN when not stated. Raises: InputError for others."""
+    pair = value if isinstance(value, list) else [value, value]
+    if value is None:
+        return math.nan, math.nan
+    if len(pair) == 2 and all(type(v) in (int, float) and 0 < v < math.inf for v in pair):
+        return float(pair[0]), float(pair[1])
+    raise InputError(f"{path}: spacing_mm: expected one or two numbers > 0, got {shown(value)}")
+
+
+def image_file(folder: Path, image: str, where: str, root: Path | None = None) -> Path:
+    """The file of an image, which has to lie in `root`: no way out by .. or by a link.
+
+    Args:
+        folder: that `image` is relative to.
+        root: None = `folder`.
+    Raises: InputError naming `where`.
+    """
+    path, root = folder / image, root or folder
+    try:
+        inside = bool(image) and path.resolve().is_relative_to(root.resolve())
+        there = inside and path.is_file()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, links in a circle
+        got = f"{shown(image)}: {one_line(error)}"
+        raise InputError(f"{where}: image: expected a file in {folder}, got {got}") from None
+    if not inside:
+        raise InputError(f"{where}: image: expected a file in {root}, got {image!r}")
+    if not there:
+        raise InputError(f"{where}: image: expected {one_line(path)}, which is missing")
+    return path

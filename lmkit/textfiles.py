@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ import pandas as pd
 
 from lmkit.config import InputError, nearest
 from lmkit.declare import declared
-from lmkit.files import read_yaml
 from lmkit.images import SUFFIXES
-from lmkit.tables import NO_SIDE, Tables, check_keys, names_of, number, plain_name
+from lmkit.tables import NO_SIDE, Tables, about_of, names_of, number, plain_name, spacing_of
 
 KEYS = ("name", "landmarks", "spacing_mm", "citation", "licence", "measurements")
 
@@ -26,8 +24,7 @@ def read_text_files(folder: Path) -> Tables:
     dataset.yaml gives name, landmarks (their names), spacing_mm: [x, y] and measurements.
     """
     path = folder / "dataset.yaml"
-    about = read_yaml(path) if path.exists() else {}
-    check_keys(path, about, KEYS)
+    about = about_of(path, KEYS) if path.exists() else {}
     sides = _sides(folder)
     points: dict[tuple[str, str], list[tuple[float, float]]] = {}
     files, paths = {}, {}
@@ -40,7 +37,7 @@ def read_text_files(folder: Path) -> Tables:
             points[image, side or NO_SIDE] = _read_points(label, picture)
             files[image, side or NO_SIDE], paths[image] = label, picture
     names = _check_counts(points, files, about, folder)
-    spacing = _spacing(path, about.get("spacing_mm"))
+    spacing = spacing_of(path, about.get("spacing_mm"))
     images = pd.DataFrame(
         [(image, picture.stem, "", *spacing) for image, picture in paths.items()],
         columns=["image", "patient", "split", "spacing_x_mm", "spacing_y_mm"],
@@ -73,16 +70,6 @@ def _sides(folder: Path) -> tuple[str, ...]:
             f"{found['images']} and {found['annotations']}"
         )
     return tuple(found["images"])
-
-
-def _spacing(path: Path, value: object) -> tuple[float, float]:
-    """x, y from a number or a pair; NaN when not stated."""
-    pair = value if isinstance(value, list) else [value, value]
-    if value is None:
-        return math.nan, math.nan
-    if len(pair) == 2 and all(type(v) in (int, float) and 0 < v < math.inf for v in pair):
-        return float(pair[0]), float(pair[1])
-    raise InputError(f"{path}: spacing_mm: expected one or two numbers > 0, got {value!r}")
 
 
 def _image_files(folder: Path) -> list[Path]:

@@ -1,0 +1,140 @@
+"""DICOM radiographs through pydicom (`pip install -e '.[dicom]'`): grey values, size, spacing."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmkit.config import InputError
+from lmkit.faults import one_line
+
+DICOM_SUFFIXES = (".dcm", ".dicom")
+SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")  # best first
+LAYOUT = ["Rows", "Columns", "PatientID", "PixelSpacingCalibrationType", *SPACINGS]
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file's name says that it is DICOM."""
+    return path.suffix.lower() in DICOM_SUFFIXES
+
+
+def read_dicom(path: Path) -> np.ndarray:
+    """Grey values as a viewer shows them: rescaled, through the file's first VOI LUT or window, and
+    with MONOCHROME1 inverted, so that dense is bright.
+
+    Returns: (H, W) uint8 where the file has 8 bits and no window, else uint16. Without a window or
+        a fractional rescale the values are those stored, moved to start at 0 where any is negative.
+        Colour becomes its luminance.
+    Raises: InputError for a missing or unreadable file, more than one frame, or a compression
+        that none of pydicom's installed plugins reads.
+    """
+    data = _open(path)
+    if int(data.get("NumberOfFrames") or 1) != 1:
+        raise InputError(f"{path}: expected one frame, got {data.NumberOfFrames}; split the file")
+    try:
+        return _grey(data)
+    # pydicom and its plugins raise nearly anything for a broken file or a missing plugin
+    except Exception as error:
+        syntax = getattr(data.file_meta, "TransferSyntaxUID", None)
+        name = getattr(syntax, "name", "an unknown syntax")
+        raise InputError(
+            f"{path}: expected DICOM pixels that can be decoded ({name}), got: {one_line(error)}"
+        ) from None
+
+
+def dicom_size(path: Path) -> tuple[int, int]:
+    """(H, W) from the header, pixels. Raises: InputError naming the file."""
+    data = _open(path, LAYOUT)
+    try:
+        height, width = int(data.Rows), int(data.Columns)
+    except (AttributeError, TypeError, ValueError):
+        raise InputError(f"{path}: expected Rows and Columns in the header, got none") from None
+    return height, width
+
+
+def dicom_spacing(path: Path) -> tuple[float, float, str]:
+    """x and y spacing, mm per pixel, and the attribute they come from; NaN, NaN, '' without one.
+
+    DICOM states the distance of the rows first, which is y. PixelSpacing is calibrated or as at the
+    detector; ImagerPixelSpacing is at the detector, so a patient's bones are smaller by the
+    magnification; NominalScannedPixelSpacing is that of a scanned film.
+
+    Raises: InputError for an unreadable file, or a spacing that is not two numbers > 0.
+    Source: DICOM PS3.3, 10.7.1.3 and C.8.11.4.
+    """
+    data = _open(path, LAYOUT)
+    for name in SPACINGS:
+        value = data.get(name)
+        if not value:
+            continue
+        try:
+            y, x = (float(v) for v in value)
+        except (TypeError, ValueError):
+            x = y = math.nan
+        if not (0 < x < math.inf and 0 < y < math.inf):
+            raise InputError(f"{path}: {name}: expected two numbers > 0, got {value}")
+        how = data.get("PixelSpacingCalibrationType") if name == "PixelSpacing" else None
+        return x, y, f"{name} {how}" if how else name
+    return math.nan, math.nan, ""
+
+
+def dicom_patient(path: Path) -> str:
+    """A short digest of the patient's ID, the same for all of a patient's images; '' without an ID.
+
+    Raises: InputError for an unreadable file.
+    """
+    number = str(_open(path, LAYOUT).get("PatientID") or "").strip()
+    return "dcm" + hashlib.blake2b(number.encode(), digest_size=5).hexdigest() if number else ""
+
+
+def _open(path: Path, tags: list[str] | None = None) -> Any:
+    """The file's data set, all of it or some attributes."""
+    try:
+        import pydicom
+    except ImportError:
+        raise InputError(
+            f"{path}: expected pydicom for DICOM images, which is not installed; "
+            "pip install -e '.[dicom]'"
+        ) from None
+    if not path.is_file():
+        raise InputError(f"{path}: expected an image file, found none")
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=tags is not None, specific_tags=tags)
+    except Exception as error:  # as in read_dicom
+        raise InputError(f"{path}: expected a DICOM file, got: {one_line(error)}") from None
+
+
+def _grey(data: Any) -> np.ndarray:
+    """(H, W) uint8 or uint16."""
+    from pydicom import pixels
+
+    values = pixels.pixel_array(data)  # YBR comes as RGB
+    if data.PhotometricInterpretation == "PALETTE COLOR":
+        values = pixels.apply_color_lut(values, data)
+    if values.ndim == 3:
+        values = values[..., :3] @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow
+        return np.rint(values * 255 / (2 ** int(data.BitsStored) - 1)).astype(np.uint8)
+    stored = values.dtype
+    values = np.asarray(pixels.apply_modality_lut(values, data), float)
+    windowed = "WindowCenter" in data or "VOILUTSequence" in data
+    if windowed:
+        values = np.asarray(pixels.apply_voi_lut(values, data), float)
+    if data.PhotometricInterpretation == "MONOCHROME1":
+        values = _inverted(values, data, windowed)
+    whole = not windowed and np.array_equal(values, np.rint(values))
+    low, high = values.min(), values.max()
+    if whole and high - min(low, 0) <= 65535:
+        narrow = stored == np.uint8 and high <= 255 and low >= 0
+        return (values - min(low, 0)).astype(np.uint8 if narrow else np.uint16)
+    return np.rint(np.interp(values, (low, high), (0, 65535))).astype(np.uint16)
+
+
+def _inverted(values: np.ndarray, data: Any, windowed: bool) -> np.ndarray:
+    """Bright for dark: in the range of the stored bits, or in the values' own."""
+    top = 2.0 ** int(data.BitsStored) - 1
+    plain = not windowed and values.min() >= 0 and values.max() <= top
+    return top - values if plain else values.min() + values.max() - values

@@ -1,0 +1,271 @@
+"""What the import formats share: finding an image's file, sides in names, labels to tables.
+
+A label file names images and points one by one; a `Collector` takes them and makes `Tables`. A
+dataset.yaml beside the label file may say more: name, landmarks (their order), sides, mirror_pairs,
+spacing_mm, measurements, citation, licence, and pixel_zero (see `Collector`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from lmkit.config import InputError, nearest
+from lmkit.declare import declared
+from lmkit.faults import Fault, Faults
+from lmkit.images import SUFFIXES, image_size
+from lmkit.native import mirror_pairs_of, sides_of
+from lmkit.tables import (
+    NO_SIDE,
+    SPLITS,
+    Tables,
+    about_of,
+    image_file,
+    names_of,
+    plain_name,
+    shown,
+    spacing_of,
+)
+
+KEYS = (
+    *("name", "landmarks", "sides", "mirror_pairs", "spacing_mm", "pixel_zero", "measurements"),
+    *("citation", "licence"),
+)
+EDGE_PX = 0.5  # where tools that measure from the image's edge have the first pixel's centre
+SIDE = re.compile(r"(left|right)[ _.:/-]+(.+)", re.IGNORECASE)
+UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before an uploaded file's name
+IMAGE_COLUMNS = ["image", "patient", "split", "spacing_x_mm", "spacing_y_mm", "spacing_source"]
+Point = tuple[float, float, str]  # x, y, where it stands
+
+
+@dataclass
+class Collector:
+    """Takes images and points as a label file gives them, and makes the tables of a dataset.
+
+    Sides: where the file states the side of each point, or every label begins with left or right
+    and a sign (`left_tip`), that is the side; else the dataset has none. `sides: []` in
+    dataset.yaml keeps such names whole.
+
+    Args:
+        folder: the dataset's folder; images lie in it, in its images/, or beside the label file.
+        faults: what to do about errors.
+        edge: the format measures from the image's edge, so that the first pixel's centre is at
+            0.5. `pixel_zero: centre` in dataset.yaml says that these files do not, `edge` that
+            they do.
+    """
+
+    folder: Path
+    faults: Faults
+    edge: bool = False
+    about: dict[str, Any] = field(default_factory=dict)
+    images: dict[str, dict[str, Any]] = field(default_factory=dict)
+    paths: dict[str, Path] = field(default_factory=dict)
+    points: dict[tuple[str, str, str], Point] = field(default_factory=dict)
+    order: dict[str, None] = field(default_factory=dict)
+    lost: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        path = self.folder / "dataset.yaml"
+        if not path.exists():
+            return
+        with self.faults.of():
+            self.about = about_of(path, KEYS)
+            zero = self.about.get("pixel_zero", "edge" if self.edge else "centre")
+            if zero not in ("edge", "centre"):
+                raise InputError(f"{path}: pixel_zero: expected edge | centre, got {shown(zero)}")
+            self.edge = zero == "edge"
+
+    def image(
+        self,
+        name: object,
+        where: str,
+        *,
+        base: Path | None = None,
+        size: tuple[object, object] = (None, None),
+        **row: object,
+    ) -> str:
+        """Take an image; returns its name in the dataset.
+
+        Args:
+            name: as the label file has it: a path, an address, or a path on another computer.
+            base: a folder that `name` may be relative to.
+            size: W and H that the labels were made for, pixels, where the file says so.
+            row: patient, split, spacing_x_mm, spacing_y_mm, spacing_source, where known.
+        Raises: InputError for a missing image, one outside the folder or given twice, or one of
+            another size.
+        """
+        path = find_image(self.folder, name, where, base)
+        parts = path.resolve().relative_to(self.folder.resolve()).parts
+        image = PurePosixPath(*parts[parts[0] == "images" :]).as_posix()
+        if image in self.images:
+            raise InputError(f"{where}: image: expected each image once, got {image!r} again")
+        if size != (None, None):
+            height, width = image_size(path)
+            if size != (width, height):
+                raise InputError(
+                    f"{where}: expected labels for {image} of {width} x {height} pixels, got some "
+                    f"for {shown(size[0])} x {shown(size[1])}; label the image that is there, or "
+                    "put back the one that was labelled"
+                )
+        self.images[image] = _checked(row, where)
+        self.paths[image] = path
+        return image
+
+    def point(
+        self, image: str, label: object, xy: tuple[float, float], where: str, side: str = ""
+    ) -> None:
+        """Take a point.
+
+        Args:
+            label: the landmark, perhaps led by its side.
+            xy: pixels, as the format has them.
+            side: left or right where the file states it apart.
+        Raises: InputError for a label that is no text, an unknown side, or a point given twice.
+        """
+        if not isinstance(label, str | int) or not str(label).strip():
+            raise InputError(f"{where}: landmark: expected a name, got {shown(label)}")
+        side = side.strip().lower()
+        if side not in ("left", "right", ""):
+            raise InputError(f"{where}: side: expected left | right, got {side!r}")
+        key = (image, side, str(label).strip())
+        if key in self.points:
+            raise InputError(
+                f"{where}: expected each landmark once, got {key[2]} of {image} again, first in "
+                f"{self.points[key][2]}"
+            )
+        off = EDGE_PX if self.edge else 0.0
+        self.order.setdefault(key[2])
+        self.points[key] = (xy[0] - off, xy[1] - off, where)
+
+    def tables(self, **more: Any) -> Tables:
+        """All of it, checked; `more` are fields of `Tables` that dataset.yaml does not state.
+
+        Raises: InputError where there is no point, a label is unknown, or dataset.yaml is wrong.
+        """
+        if not self.points and not self.faults.collect:
+            raise InputError(f"{self.folder}: expected labelled images, got no point in any")
+        path, about = self.folder / "dataset.yaml", {**more, **self.about}
+        sides, place = self._sides(about, path)
+        names = tuple(dict.fromkeys(place(label)[1] for label in self.order))
+        spacing, pairs, measurements = (math.nan, math.nan), (), ()
+        with self.faults.of():
+            spacing = spacing_of(path, about.get("spacing_mm"))
+            names = names_of(path, about["landmarks"]) if "landmarks" in about else names
+            pairs = mirror_pairs_of(path, about.get("mirror_pairs") or [], names)
+            measurements = declared(path, about.get("measurements"), names)
+        landmarks = self._landmarks(place, names, bool(sides))
+        labelled = set(landmarks["image"])
+        skipped = [Fault(i, f"{i}: no point") for i in self.images if i not in labelled]
+        return Tables(
+            name=plain_name(about.get("name") or self.folder.resolve().name),
+            names=names,
+            sides=sides,
+            images=self._image_table(labelled, spacing),
+            landmarks=landmarks,
+            paths={image: path for image, path in self.paths.items() if image in labelled},
+            mirror_pairs=pairs,
+            citation=str(about.get("citation") or ""),
+            licence=str(about.get("licence") or ""),
+            measurements=measurements,
+            skipped=tuple(skipped),
+            notes=tuple(f"{count} {what}" for what, count in self.lost.items()),
+        )
+
+    def _sides(self, about: dict[str, Any], path: Path) -> tuple[tuple[str, ...], Any]:
+        """The sides, and what splits a label into its side ('' = stated apart) and landmark."""
+        stated = {side for _, side, _ in self.points}
+        whole = stated - {""} or about.get("sides", 1) in ([], None, ())
+        found = {} if whole else {label: SIDE.fullmatch(label) for label in self.order}
+        if stated - {""} and "" in stated:
+            lacking = next(w for (_, s, _), (_, _, w) in self.points.items() if not s)
+            with self.faults.of():
+                raise InputError(f"{lacking}: side: expected left | right, as others, got nothing")
+        if found and all(found.values()):
+            split = {label: (match[1].lower(), match[2]) for label, match in found.items()}
+            return tuple(sorted({side for side, _ in split.values()})), split.__getitem__
+        sides = tuple(sorted(stated - {""}))
+        with self.faults.of():
+            if "sides" in about and (wanted := sides_of(path, about["sides"])) != sides:
+                got = " and ".join(sides) or "labels that name no side, such as left_"
+                raise InputError(f"{path}: sides: expected {' and '.join(wanted)}, got {got}")
+        return sides, lambda label: ("", label)
+
+    def _landmarks(self, place: Any, names: tuple[str, ...], sided: bool) -> pd.DataFrame:
+        rows = []
+        for (image, side, label), (x, y, where) in self.points.items():
+            with self.faults.of(image):
+                prefix, landmark = place(label)
+                if landmark not in names:
+                    raise InputError(
+                        f"{where}: landmark: expected {' | '.join(names)}, got {landmark!r}"
+                        f"{nearest(landmark, names)}"
+                    )
+                rows.append((image, (side or prefix) if sided else NO_SIDE, landmark, x, y))
+        return pd.DataFrame(rows, columns=["image", "side", "landmark", "x", "y"])
+
+    def _image_table(self, labelled: set[str], spacing: tuple[float, float]) -> pd.DataFrame:
+        rows = []
+        for image, row in self.images.items():
+            if image in labelled:
+                usual = {"patient": PurePosixPath(image).stem, "split": "", "spacing_source": ""}
+                usual |= dict(zip(("spacing_x_mm", "spacing_y_mm"), spacing, strict=True))
+                rows.append({"image": image} | usual | row)
+        frame = pd.DataFrame(rows, columns=IMAGE_COLUMNS)
+        stated = (frame["spacing_source"] != "").any()
+        return frame if stated else frame.drop(columns="spacing_source")
+
+
+def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
+    """What is known of an image: patient and split as text, spacings > 0. Raises: InputError."""
+    known = {key: value for key, value in row.items() if value not in ("", None)}
+    if known.get("split", "train") not in SPLITS:
+        raise InputError(
+            f"{where}: split: expected train | val | test, got {shown(known['split'])}"
+        )
+    for axis in ("spacing_x_mm", "spacing_y_mm"):
+        value = known.get(axis, 1.0)
+        if not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise InputError(f"{where}: {axis}: expected > 0, got {shown(value)}")
+    if "patient" in known:
+        known["patient"] = str(known["patient"])
+    return known
+
+
+def find_image(folder: Path, name: object, where: str, base: Path | None = None) -> Path:
+    """The file of an image: where its path says, else by its name in the usual places.
+
+    Args:
+        folder: the dataset's; no file outside it is looked at.
+        name: a path, perhaps of another computer or without suffix, or an address.
+        base: another folder that `name` may be relative to.
+    Raises: InputError naming `where`.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise InputError(f"{where}: image: expected a file name, got {shown(name)}")
+    path = name.strip().replace("\\", "/")
+    last = path.rsplit("/", 1)[-1]
+    bases = [base] if base else []
+    for part in dict.fromkeys((path, last, UPLOAD.sub("", last))):
+        tries = [part] if Path(part).suffix else [part, *(part + suffix for suffix in SUFFIXES)]
+        for place in (*bases, folder, folder / "images"):
+            for file in tries:
+                try:
+                    return image_file(place, file, where, root=folder)
+                except InputError:
+                    continue  # look in the next place
+    raise InputError(
+        f"{where}: image: expected a file in {folder} or its images/, got {shown(name)}"
+    )
+
+
+def split_in(text: str) -> str:
+    """train, val or test where a name such as instances_train2017 says so, else ''."""
+    words = re.split(r"[^a-z]+", text.lower())
+    found = {split for split in SPLITS if split in words}
+    return found.pop() if len(found) == 1 else ""
