@@ -36,7 +36,7 @@ MEASUREMENTS = declared(
         "m3_depth": {"kind": "between", "point": NAMES[4], "from": NAMES[:2], "to": NAMES[2:4]},
         "pell_gregory": {"kind": "class", "of": "m3_depth", "below": {"A": 0, "B": 1}, "else": "C"},
         "m2_m3_gap": {"kind": "distance", "points": [NAMES[3], NAMES[4]]},
-        "m2_taper": {"kind": "angle", "lines": [NAMES[:2], NAMES[2:4]]},
+        "m3_angle": {"kind": "angle", "points": NAMES[2:]},  # at the second molar's neck
     },
     NAMES,
 )
