@@ -9,11 +9,11 @@ from torch import Tensor
 from lmkit import decoders
 
 LOWEST = 0.1  # of a map's maximum; what lies below is background, not spread
-APART = 3.0  # sigma: nearer than this to a brighter mode, a maximum is the same mode
+APART = 2.0  # sigma: nearer than this to a brighter mode, a maximum is the same mode
 
 
 def top_modes(maps: Tensor, k: int, sigma_px: float) -> tuple[Tensor, Tensor]:
-    """The brightest local maxima of each map, brightest first, none within 3 sigma of another.
+    """The brightest local maxima of each map, brightest first, none within 2 sigma of another.
 
     Args:
         maps: (B, L, H, W).
