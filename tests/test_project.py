@@ -23,12 +23,13 @@ ORDER = [  # each file imports only from files above it
     "convert check data samples report",
     "augment decoders modes heatmap unet cascade model",
     "loss_common loss_maps loss_spatial losses metrics resampling pairing stats uncertainty",
-    "audit_sets audit_shape audit_causes audit_others audit_repair audit parameters error_parts shape_prior",
+    "audit_sets audit_shape audit_causes audit_others audit_repair audit parameters",
+    "trust error_parts shape_prior",
     "batches targets inference redraws rationale checkpoints train runs",
     "evaluate records predict export stages cases",
     "agreement observer",
     "benchmark sidebyside",
-    "plots plots_speed plots_agreement plots_cases widgets widgets_cases notebooks",
+    "plots plots_speed plots_agreement plots_cases case_desk widgets widgets_cases notebooks",
 ]
 
 OWN_PARAMETERS = {"06_benchmark": {"preset": "recommended", "minutes": 1.0}}
