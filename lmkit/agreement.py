@@ -116,7 +116,7 @@ def class_agreement(
         )
     unknown = sorted({*true, *predicted} - {*names, ""})
     if unknown:
-        raise ValueError(f"true, predicted: expected {' | '.join(names)}, got {unknown[0]!r}")
+        raise ValueError(f"true, predicted: expected {' | '.join(names)}, got {str(unknown[0])!r}")
     known = (true != "") & (predicted != "")
     pair = [np.array([order[c] for c in side[known]], int) for side in (true, predicted)]
     owners, owner = np.unique(patients[known], return_inverse=True)

@@ -88,13 +88,10 @@ def confusion(ax: Axes, found: dict[str, Any], name: str = "") -> Axes:
     for (i, j), count in np.ndenumerate(counts):
         text = f"{count}\n{100 * share[i, j]:.0f} %" if rows[i] else "0"
         ax.text(j, i, text, ha="center", va="center", color="w" if share[i, j] > 0.6 else "0.1")
-    low, high = found["intervals"]["accuracy"] or (np.nan, np.nan)
-    right = found["accuracy"] if found["n"] else np.nan
-    ax.set_title(
-        plain(f"{name.replace('_', ' ')}: {100 * right:.0f} % right ({100 * low:.0f}–")
-        + f"{100 * high:.0f})",
-        fontsize=10,
-    )
+    span = found["intervals"]["accuracy"]
+    right = f"{100 * found['accuracy']:.0f} % right" if found["n"] else "none measured"
+    sure = f" ({100 * span[0]:.0f}–{100 * span[1]:.0f})" if span else ""
+    ax.set_title(plain(f"{name.replace('_', ' ')}: {right}{sure}"), fontsize=10)
     ax.set_xticks(range(len(classes)), classes)
     labels = [f"{c} (n = {n})" for c, n in zip(classes, rows[:, 0], strict=True)]
     ax.set_yticks(range(len(classes)), labels)
