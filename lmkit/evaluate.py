@@ -22,8 +22,13 @@ from lmkit.runs import Run, load_run
 from lmkit.samples import Samples
 from lmkit.stats import bootstrap_intervals
 from lmkit.targets import target_of
+from lmkit.trust import apply_trust
 
 CHUNK = 32  # image files in memory at a time
+OF_FILES = [
+    *("image", "side", "landmark", "x", "y", "peak"),
+    *("second_x", "second_y", "second_share", "risk", "p_fail", "trust", "radius_mm"),
+]
 
 
 def predict(run: Run | str | Path, files: Sequence[str | Path]) -> pd.DataFrame:
@@ -33,7 +38,10 @@ def predict(run: Run | str | Path, files: Sequence[str | Path]) -> pd.DataFrame:
         run: finished, or its folder.
         files: readable images, of any size; memory does not grow with their number.
     Returns: image (the path as given), side, landmark, x, y (pixels of the stored image), peak
-        (confidence in [0, 1]); a row per landmark, for `both` and `joint` of both sides.
+        (confidence in [0, 1]), second_x, second_y, second_share (the map's next mode); and what the
+        run's validation patients say of it: risk, p_fail (probability of an error over 4 mm), trust
+        (bool), radius_mm (holds the truth in 90 %); a row per landmark, for `both` and `joint` of
+        both sides.
     Raises: InputError for an unfinished run, no files, or a file that is no image.
     """
     run = run if isinstance(run, Run) else load_run(run)
@@ -87,17 +95,11 @@ def _predict_chunk(
         spacing_mm=np.ones((n, 2)),
         partner=None if partner is None else np.array(partner),
     )
-    found = infer(model, Feed(samples, canvas, config, pick_device(config)))
-    return pd.DataFrame(
-        {
-            "image": np.repeat(samples.images, n_maps),
-            "side": side.ravel(),
-            "landmark": np.tile(samples.landmarks, n),
-            "x": found.points[..., 0].ravel(),
-            "y": found.points[..., 1].ravel(),
-            "peak": found.peak.ravel().astype(float),
-        }
-    )
+    table = predict_samples(model, config, samples, canvas)
+    table = table.drop(columns="ere_mm")  # in mm, and these images state no spacing
+    if (rule := run.trust_rule) is not None:
+        table = apply_trust(rule, table)
+    return table[[column for column in OF_FILES if column in table]]
 
 
 def predict_samples(

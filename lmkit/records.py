@@ -28,6 +28,7 @@ from lmkit.inference import pick_device, pick_precision
 from lmkit.model import plain_weights
 from lmkit.runs import Run, find_run, run_folder
 from lmkit.samples import Samples
+from lmkit.trust import judged
 
 
 def start_run(config: RunConfig, dataset: Dataset, samples: Samples) -> Run:
@@ -88,8 +89,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def write_scores(run: Run, predictions: pd.DataFrame) -> None:
-    """predictions.csv, then metrics.json; neither when the predictions cannot be scored."""
+    """predictions.csv with whom to trust, trust.json, then metrics.json; none of them when the
+    predictions cannot be scored."""
     metrics = score(predictions)
+    predictions, rule = judged(predictions)
+    write_json(run.folder / "trust.json", rule.to_dict())
     with atomic_path(run.folder / "predictions.csv") as part:
         predictions.to_csv(part, index=False)
     write_json(run.folder / "metrics.json", metrics)

@@ -24,6 +24,7 @@ from lmkit.inference import pick_device
 from lmkit.model import build
 from lmkit.parameters import run_name
 from lmkit.samples import OPPOSITE, run_side
+from lmkit.trust import TrustRule, read_rule
 
 TEXT = ("split", "image", "patient", "side", "landmark")  # columns that stay text
 SAME_RUN = {"run", "preset", "outputs", "device", "dataset"}  # may differ between two calls for it
@@ -69,6 +70,18 @@ class Run:
                 "and run 03 again, which trains nothing twice"
             )
         return stored
+
+    @property
+    def trust_rule(self) -> TrustRule | None:
+        """What validation patients say about trusting this run; None in runs that have none."""
+        path = self.folder / "trust.json"
+        if not path.exists():
+            return None
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            stored = {}
+        return read_rule(stored, str(path))
 
     @property
     def finished(self) -> bool:

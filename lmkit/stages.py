@@ -7,12 +7,14 @@ from collections.abc import Callable
 import pandas as pd
 from torch import nn
 
-from lmkit.batches import canvas_for, check_mirror
+from lmkit.batches import Feed, canvas_for, check_mirror
 from lmkit.config import InputError, RunConfig
 from lmkit.data import Dataset, open_for
 from lmkit.evaluate import predict_samples
 from lmkit.images import Canvas
+from lmkit.inference import pick_device
 from lmkit.records import locked, start_run, write_members, write_scores
+from lmkit.redraws import redraw
 from lmkit.runs import Run, find_run, load_run, named_run, run_folder
 from lmkit.samples import Samples, line_up
 from lmkit.train import check_batches, fit
@@ -104,31 +106,59 @@ def finished_run(
     return train_run(config, on_epoch, log)
 
 
-def open_test_split(run: Run, log: Callable[[str], None] = print) -> pd.DataFrame:
+def open_test_split(run: Run, log: Callable[[str], None] = print, draws: int = 0) -> pd.DataFrame:
     """Predictions on the test split: made the first time, read from the folder ever after.
 
+    Args:
+        draws: how often to predict every image again, moved a little (tta_mm) and, where trained
+            with it, with dropout (dropout_mm); 0 = not.
     Returns: the test rows of predictions.csv.
     Raises: InputError for an unfinished run, changed data, or a dataset without test images.
     """
     if not run.finished:
         raise InputError(f"{run.folder}: expected a finished run, got one without metrics.json")
-    if "test" not in run.metrics:
+    kept = run.predictions
+    kinds = ["tta", "dropout"] if run.config.dropout else ["tta"]
+    wanted = [k for k in kinds if draws and _lacks(kept, f"{k}_mm")]
+    if "test" not in run.metrics or _lacks(kept, "ere_mm") or wanted:
         with locked(run.folder):
-            _predict_test(run, open_for(run.config), log)
+            _complete(run, open_for(run.config), wanted, draws, log)
     predictions = run.predictions
     return predictions[predictions["split"] == "test"].reset_index(drop=True)
 
 
-def _predict_test(run: Run, dataset: Dataset, log: Callable[[str], None]) -> None:
-    """Add the test split to predictions.csv and metrics.json; one process at a time."""
-    predictions = run.predictions
-    if "test" not in set(predictions["split"]):
-        samples = line_up(dataset, run.config.side).split("test")
-        log(f"test split opened: {len(samples)} label sets, once")
-        canvas = canvas_for(dataset, run.config)
-        tested = predict_samples(run.model(), run.config, samples, canvas)
-        predictions = pd.concat([predictions, tested], ignore_index=True)
-    write_scores(run, predictions)
+def _lacks(predictions: pd.DataFrame, column: str) -> bool:
+    """Whether a whole split has no value in a column: it was written without it."""
+    known = predictions.reindex(columns=["split", column]).groupby("split")[column].count()
+    return bool((known == 0).any())
+
+
+def _complete(
+    run: Run, dataset: Dataset, kinds: list[str], draws: int, log: Callable[[str], None]
+) -> None:
+    """Give both splits' predictions all their columns; one process at a time.
+
+    Points that are there stay as they are: a run is judged by what it said the first time.
+    """
+    stored, parts = run.predictions, []
+    lined_up, canvas = line_up(dataset, run.config.side), canvas_for(dataset, run.config)
+    model, device = run.model(), pick_device(run.config)
+    for name in ("val", "test"):
+        samples, rows = lined_up.split(name), stored[stored["split"] == name]
+        if len(rows) == 0 or _lacks(rows, "ere_mm"):
+            if name == "test" and len(rows) == 0:
+                log(f"test split opened: {len(samples)} label sets, once")
+            made = predict_samples(model, run.config, samples, canvas)
+            said = {key: rows[key].to_numpy() for key in ("x", "y", "error_mm") if len(rows)}
+            rows = made.assign(**said)
+        for kind in kinds:
+            log(f"{name}: {len(samples)} label sets predicted {draws} times more for {kind}_mm")
+            feed = Feed(samples, canvas, run.config, device)
+            means, spread = redraw(model, feed, draws, kind)
+            xy = {f"{kind}_x": means[..., 0].ravel(), f"{kind}_y": means[..., 1].ravel()}
+            rows = rows.assign(**{f"{kind}_mm": spread.ravel()}, **xy)
+        parts.append(rows)
+    write_scores(run, pd.concat(parts, ignore_index=True))
 
 
 def report_run(config: RunConfig) -> Run | None:

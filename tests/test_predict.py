@@ -36,7 +36,9 @@ def test_a_dataset_without_sides_and_the_command_line(tiny, tmp_path, capsys):
     assert code == 0
     assert "12 images, 24 landmarks" in capsys.readouterr().out
     table = pd.read_csv(target)
-    assert list(table.columns) == ["image", "side", "landmark", "x", "y", "peak"]
+    assert list(table.columns)[:6] == ["image", "side", "landmark", "x", "y", "peak"]
+    assert table["trust"].dtype == bool
+    assert ((table["p_fail"] > 0) & (table["p_fail"] < 1)).all()
     assert set(table["side"]) == {"all"}
 
 
