@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
-from lmkit import resampling
+from lmkit.agreement_figures import (
+    CLASS_FIGURES,
+    NUMBER_FIGURES,
+    class_figures,
+    number_figures,
+    with_intervals,
+)
 from lmkit.measures import Measurement, cases, class_index, classes, margins, spacing_of
-from lmkit.resampling import Figures
-
-LIMITS_SD = float(ndtri(0.975))  # 1.96: limits of agreement hold 95 % of normal differences
-NUMBER_FIGURES = ("bias", "sd", "lower", "upper", "mae", "median_ae", "ccc")
-CLASS_FIGURES = ("accuracy", "kappa", "kappa_linear")
+from lmkit.resampling import unseen_share
 
 
 def agree(
@@ -56,6 +57,9 @@ def numbers(
 ) -> dict[str, Any]:
     """Agreement of two readings of a number, with BCa intervals over patients.
 
+    The limits suppose normal differences: a few failures widen them for everybody, so read the
+    median absolute difference beside them.
+
     Args:
         true, predicted: (N,), any unit; a NaN in either leaves the case out, counted.
         patients: (N,) whose case it is.
@@ -68,18 +72,13 @@ def numbers(
     Source: Bland and Altman 1986, Lancet 327:307; Lin 1989, Biometrics 45:255.
     """
     true, predicted = np.asarray(true, float), np.asarray(predicted, float)
-    patients = np.asarray(patients)
-    if not true.shape == predicted.shape == patients.shape or true.ndim != 1:
-        raise ValueError(
-            f"true, predicted, patients: expected (N,) each, got {true.shape}, {predicted.shape}, "
-            f"{patients.shape}"
-        )
+    patients = _same_length(true, predicted, patients)
     known = ~np.isnan(true) & ~np.isnan(predicted)
     names, owner = np.unique(patients[known], return_inverse=True)
-    figures = _number_figures(true[known], predicted[known], owner)
+    figures = number_figures(true[known], predicted[known], owner)
     settings = {"level": level, "resamples": resamples}
     result = _counts(known, len(names)) | settings
-    return result | _with_intervals(figures, NUMBER_FIGURES, owner, settings, seed)
+    return result | with_intervals(figures, NUMBER_FIGURES, owner, settings, seed)
 
 
 def class_agreement(
@@ -108,12 +107,8 @@ def class_agreement(
     Source: Cohen 1960, Educ. Psychol. Meas. 20:37; Cohen 1968, Psychol. Bull. 70:213.
     """
     true, predicted = np.asarray(true, str), np.asarray(predicted, str)
-    patients, order = np.asarray(patients), {name: i for i, name in enumerate(names)}
-    if not true.shape == predicted.shape == patients.shape or true.ndim != 1:
-        raise ValueError(
-            f"true, predicted, patients: expected (N,) each, got {true.shape}, {predicted.shape}, "
-            f"{patients.shape}"
-        )
+    patients = _same_length(true, predicted, patients)
+    order = {name: i for i, name in enumerate(names)}
     unknown = sorted({*true, *predicted} - {*names, ""})
     if unknown:
         raise ValueError(f"true, predicted: expected {' | '.join(names)}, got {str(unknown[0])!r}")
@@ -125,8 +120,8 @@ def class_agreement(
     settings = {"level": level, "resamples": resamples}
     result = _counts(known, len(owners)) | settings | {"classes": list(names)}
     result["confusion"] = confusion.sum(0).astype(int).tolist()
-    figures = _class_figures(confusion)
-    result |= _with_intervals(figures, CLASS_FIGURES, owner, settings, seed)
+    figures = class_figures(confusion)
+    result |= with_intervals(figures, CLASS_FIGURES, owner, settings, seed)
     return _with_room(result)
 
 
@@ -179,6 +174,16 @@ def table(agreements: dict[str, dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).set_index(["measurement", "figure"])
 
 
+def _same_length(true: np.ndarray, predicted: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    patients = np.asarray(patients)
+    if not true.shape == predicted.shape == patients.shape or true.ndim != 1:
+        raise ValueError(
+            f"true, predicted, patients: expected (N,) each, got {true.shape}, {predicted.shape}, "
+            f"{patients.shape}"
+        )
+    return patients
+
+
 def _counts(known: np.ndarray, n_patients: int) -> dict[str, Any]:
     return {
         "n": int(known.sum()),
@@ -187,74 +192,10 @@ def _counts(known: np.ndarray, n_patients: int) -> dict[str, Any]:
     }
 
 
-def _number_figures(true: np.ndarray, predicted: np.ndarray, owner: np.ndarray) -> Figures:
-    """NUMBER_FIGURES of (N,) pairs as a function of how often each owner counts."""
-    middle = true.mean() if len(true) else 0.0
-    t, p, d = true - middle, predicted - middle, predicted - true  # centred: squares keep digits
-    parts = [np.ones_like(d), d, d * d, np.abs(d), t, p, t * t, p * p, t * p]
-    sums = np.stack([np.bincount(owner, part) for part in parts], axis=1)  # (P, 9)
-
-    def figures(times: np.ndarray) -> np.ndarray:
-        n, *means = (times @ sums).T
-        d, dd, absolute, t, p, tt, pp, tp = (m / n for m in means)
-        spread = np.sqrt(np.maximum(dd - d * d, 0) * n / np.where(n > 1, n - 1, np.nan))
-        apart = (tt - t * t) + (pp - p * p) + (t - p) ** 2
-        ccc = 2 * (tp - t * p) / np.where(apart > 0, apart, np.nan)
-        limits = d - LIMITS_SD * spread, d + LIMITS_SD * spread
-        middle = resampling.medians(np.abs(predicted - true), owner, times)
-        return np.column_stack([d, spread, *limits, absolute, middle, ccc])
-
-    return figures
-
-
-def _class_figures(confusion: np.ndarray) -> Figures:
-    """CLASS_FIGURES of (P, C, C) counts as a function of how often each owner counts."""
-    c = confusion.shape[-1]
-    steps = np.abs(np.subtract.outer(np.arange(c), np.arange(c)))
-
-    def figures(times: np.ndarray) -> np.ndarray:
-        counts = np.tensordot(times, confusion, axes=1)  # (R, C, C)
-        n = counts.sum((1, 2))
-        chance = counts.sum(2)[:, :, None] * counts.sum(1)[:, None] / n[:, None, None]
-        found = [np.trace(counts, axis1=1, axis2=2) / n]
-        for weight in (steps > 0, steps):
-            expected = (weight * chance).sum((1, 2))
-            seen = (weight * counts).sum((1, 2))
-            found.append(1 - seen / np.where(expected > 0, expected, np.nan))
-        return np.column_stack(found)
-
-    return figures
-
-
-def _with_intervals(
-    figures: Figures,
-    names: Sequence[str],
-    owner: np.ndarray,
-    settings: dict[str, Any],
-    seed: int,
-) -> dict[str, Any]:
-    """Each figure by name, and their intervals; draws in which one has no value are left out."""
-    if not len(owner):
-        return dict.fromkeys(names) | {"intervals": dict.fromkeys(names)}
-    n_patients, level = int(owner.max()) + 1, settings["level"]
-    observed = figures(np.ones((1, n_patients), np.int32))[0]
-    said = [float(v) if np.isfinite(v) else None for v in observed]
-    spans: list[list[float] | None] = [None] * len(names)
-    if n_patients > 1 and None not in said:
-        rng = np.random.default_rng(seed)
-        draws = resampling.drawn(n_patients, settings["resamples"], rng, owner.size)
-        pieces = (draws, resampling.left_out(n_patients, owner.size))
-        drawn, jackknife = (resampling.replicate(figures, piece) for piece in pieces)
-        drawn, jackknife = (rows[np.isfinite(rows).all(1)] for rows in (drawn, jackknife))
-        if len(drawn) and len(jackknife):
-            spans = resampling.bca_bounds(observed, drawn, jackknife, level).tolist()
-    return dict(zip(names, said, strict=True)) | {"intervals": dict(zip(names, spans, strict=True))}
-
-
 def _with_room(result: dict[str, Any]) -> dict[str, Any]:
     """An accuracy of 0 or 1 may be what nobody showed; its kappa says nothing about its spread."""
     if result["accuracy"] in (0.0, 1.0) and result["n_patients"] > 1:
-        room = resampling.unseen_share(result["n_patients"], result["level"])
+        room = unseen_share(result["n_patients"], result["level"])
         span = [1 - room, 1.0] if result["accuracy"] == 1 else [0.0, room]
         result["intervals"] = dict.fromkeys(CLASS_FIGURES) | {"accuracy": span}
     return result

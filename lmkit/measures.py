@@ -17,6 +17,7 @@ from lmkit.config import InputError
 
 UNITS = {"distance": "mm", "angle": "°", "line_height": "mm", "between": "", "class": ""}
 CASE = ["image", "patient", "side"]
+COLUMNS = [*CASE, "measurement", "true", "predicted", "unit", "class_true", "class_predicted"]
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,8 @@ def measure(
     Raises: InputError for a table without these columns, repeats, a landmark that the table lacks,
         or an image without a spacing.
     """
+    if not measurements:
+        return pd.DataFrame(columns=COLUMNS)
     names = tuple(dict.fromkeys(name for m in measurements for name in m.landmarks))
     keys, true, predicted = cases(table, names)
     spacing = spacing_of(keys["image"], spacing_mm)

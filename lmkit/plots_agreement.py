@@ -40,7 +40,7 @@ def bland_altman(
     known = ~np.isnan(difference)
     middle, difference = middle[known], difference[known]
     figures = [f for f in ("bias", "lower", "upper") if found[f] is not None]
-    reach = ROOM * max([abs(found[f]) for f in figures[1:]] or np.abs(difference))
+    reach = ROOM * max([1e-9, *(abs(found[f]) for f in figures)])
     for figure in figures:
         _level(ax, figure, found[figure], found["intervals"][figure])
     inside = np.abs(difference) <= reach
@@ -113,7 +113,8 @@ def against_true(ax: Axes, measured: pd.DataFrame, measurement: Measurement) -> 
     right = (rows["class_true"] == rows["class_predicted"]).to_numpy()
     x, y = rows["true"].to_numpy(), rows["predicted"].to_numpy()
     spread = np.r_[x, np.clip(y, *_span(x, measurement.borders)), measurement.borders]
-    low, high = spread.min() - 0.05 * np.ptp(spread), spread.max() + 0.05 * np.ptp(spread)
+    room = 0.05 * np.ptp(spread) or 1.0
+    low, high = spread.min() - room, spread.max() + room
     shown = np.clip(y, low, high)
     ax.plot([low, high], [low, high], color="0.7", lw=0.8, zorder=0)
     ax.scatter(x[right], shown[right], s=16, color=SERIES[0], alpha=0.7, lw=0, label="right class")
@@ -138,7 +139,7 @@ def against_true(ax: Axes, measured: pd.DataFrame, measurement: Measurement) -> 
 
 def _span(x: np.ndarray, borders: tuple[float, ...]) -> tuple[float, float]:
     """How far predicted numbers are followed: half the true ones' range beyond them."""
-    low, high = min(x.min(), *borders), max(x.max(), *borders)
+    low, high = min([*x, *borders]), max([*x, *borders])
     return low - (high - low) / 2, high + (high - low) / 2
 
 

@@ -1,5 +1,6 @@
 """Agreement against values by hand, scipy and the real coordinates; the observer's limit."""
 
+import json
 import math
 
 import matplotlib.pyplot as plt
@@ -217,6 +218,7 @@ def test_every_measurement_of_a_run_gets_its_agreement_and_a_row_per_figure():
     assert table.loc[("depth", "bias"), "unit"] == "mm"
     assert table.loc[("depth", "ccc"), "unit"] == ""
     assert table.loc[("grade", "accuracy"), "value"] == pytest.approx(0.25)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert len(table) == len(agreement.NUMBER_FIGURES) + len(agreement.CLASS_FIGURES)
 
 
@@ -343,6 +345,18 @@ def test_figures_of_a_single_case_and_of_none_are_no_trouble():
     assert len(ax.patches) == 0
     none = agreement.class_agreement(np.array([""]), np.array(["A"]), ("A", "B"), PATIENTS[:1])
     assert "none" in plots_agreement.confusion(plt.figure().gca(), none, "m").get_title()
+
+
+def test_figures_of_nothing_are_empty():
+    rows, measurements = wrong_cases()
+    measured = measures.measure(rows[:0], measurements, 1.0)
+    found = agreement.agree(measured, measurements)
+    nothing = measured["true"].to_numpy(float)
+    ax = plots_agreement.bland_altman(plt.figure().gca(), nothing, nothing, found["depth"])
+    assert ax.get_title().endswith("n = 0")
+    ax = plots_agreement.against_true(plt.figure().gca(), measured, measurements[1])
+    assert ax.get_title() == "n = 0"
+    assert agreement.table({}).empty
 
 
 def test_a_confusion_matrix_states_counts_and_shares_of_the_true_class():

@@ -164,6 +164,16 @@ def test_each_image_is_measured_with_its_own_spacing():
         measures.measure(rows, keys, images[:1])
 
 
+def test_a_dataset_that_declares_nothing_or_predicted_nothing_has_no_measurements():
+    points = [(0, 0), (3, 4), (0, 0), (0, 0), (0, 0)]
+    rows = case("1.png", points, points)
+    for got in (
+        measures.measure(rows, (), 1.0),
+        measures.measure(rows[:0], declared("f", RULE, NAMES), 1.0),
+    ):
+        assert (list(got), len(got)) == (measures.COLUMNS, 0)
+
+
 def test_a_table_that_cannot_be_measured_is_named():
     points = [(0, 0), (3, 4), (0, 0), (0, 0), (0, 0)]
     rows, keys = case("1.png", points, points), declared("f", RULE, NAMES)
