@@ -58,7 +58,8 @@ def numbers(
     """Agreement of two readings of a number, with BCa intervals over patients.
 
     The limits suppose normal differences: a few failures widen them for everybody, so read the
-    median absolute difference beside them.
+    median absolute difference beside them. The intervals of sd, limits and ccc are too short where
+    failures are so rare that a sample may hold none or several; those of the others hardly are.
 
     Args:
         true, predicted: (N,), any unit; a NaN in either leaves the case out, counted.

@@ -90,6 +90,24 @@ def test_intervals_are_those_of_scipy_where_every_case_is_a_patient_of_its_own()
         assert got["intervals"][name] == pytest.approx(list(expected), abs=0.08 * width), name
 
 
+def test_intervals_hold_the_truth_about_as_often_as_they_say():
+    rng, n = np.random.default_rng(1), 200
+    own, shared, patients = 0.1, 0.08, np.repeat(np.arange(60), 2)  # two sides a patient
+    sd = math.hypot(own, shared)
+    truth = {"bias": 0.02, "sd": sd, "upper": 0.02 + 1.959964 * sd}
+    truth["ccc"] = 2 * 0.2 / (0.2 + 0.2 + sd**2 + 0.02**2)
+    held = dict.fromkeys(truth, 0)
+    for seed in range(n):
+        true = rng.normal(0.3, 0.4, 60)[patients] + rng.normal(0, 0.2, 120)
+        error = rng.normal(0.02, shared, 60)[patients] + rng.normal(0, own, 120)
+        got = agreement.numbers(true, true + error, patients, resamples=500, seed=seed)
+        for name, value in truth.items():
+            low, high = got["intervals"][name]
+            held[name] += low <= value <= high
+    for name, count in held.items():
+        assert 0.90 <= count / n <= 0.99, f"{name}: {count / n}"
+
+
 def test_both_sides_of_a_patient_are_drawn_together():
     rng = np.random.default_rng(2)
     true, predicted = rng.normal(0, 1, (2, 50))
