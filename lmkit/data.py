@@ -1,8 +1,10 @@
-"""Datasets: open one, split it by patient, and line its images up for one model."""
+"""Datasets: open one and split it by patient; `python -m lmkit.data convert` changes its format."""
 
 from __future__ import annotations
 
 import hashlib
+import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +14,12 @@ import pandas as pd
 
 from lmkit import phantom, phantom_faults
 from lmkit.config import InputError, RunConfig
+from lmkit.convert import main
 from lmkit.files import project_root
+from lmkit.formats import read_dataset
 from lmkit.images import image_size, read_image
 from lmkit.measures import Measurement
-from lmkit.native import read_native
 from lmkit.tables import SPLITS, Tables
-from lmkit.textfiles import read_text_files
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ def open_dataset(
     """Open the built-in phantom or a dataset folder.
 
     Args:
-        name_or_folder: `phantom`, or a folder in the native layout or with one text file per
-            image; relative to the current folder, else to the project folder.
+        name_or_folder: `phantom`, or a folder in a format of `lmkit.formats`, or a label file in
+            its folder; relative to the current folder, else to the project folder.
         phantom_patients, phantom_seed: which phantom.
         split_fractions, split_seed: train, val, test shares of the patients without a split.
     Raises: InputError naming the file, the row, what was expected and what came.
@@ -96,10 +98,11 @@ def open_dataset(
     if str(name_or_folder) == "phantom":
         return _open_phantom(phantom_patients, phantom_seed)
     folder = Path(name_or_folder).expanduser()
-    if not folder.is_absolute() and not folder.is_dir():
+    if not folder.is_absolute() and not folder.exists():
         beside = project_root() / folder
-        folder = beside if beside.is_dir() else folder
-    tables = _read_folder(folder)
+        folder = beside if beside.exists() else folder
+    tables = read_dataset(folder)
+    _warn_of_skipped(folder, tables)
     images = tables.images.assign(split=_fill_split(tables.images, split_fractions, split_seed))
     return Dataset(
         name=tables.name,
@@ -177,20 +180,12 @@ def _open_phantom(patients: tuple[int, int, int], seed: int) -> Dataset:
     )
 
 
-def _read_folder(folder: Path) -> Tables:
-    if not folder.is_dir():
-        raise InputError(
-            f"dataset: expected phantom or a dataset folder, got {str(folder)!r}, which is missing"
+def _warn_of_skipped(folder: Path, tables: Tables) -> None:
+    if tables.skipped:
+        warnings.warn(
+            f"{folder}: {len(tables.skipped)} images left out, first {tables.skipped[0].message}",
+            stacklevel=3,
         )
-    if (folder / "images.csv").exists() or (folder / "landmarks.csv").exists():
-        return read_native(folder)
-    if (folder / "annotations").is_dir():
-        return read_text_files(folder)
-    got = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "an empty folder"
-    raise InputError(
-        f"{folder}: expected dataset.yaml, images.csv, landmarks.csv and images/, or images/ and "
-        f"annotations/, got {got}"
-    )
 
 
 def _fill_split(images: pd.DataFrame, fractions: tuple[float, ...], seed: int) -> pd.Series:
@@ -226,3 +221,7 @@ def _fingerprint(images: pd.DataFrame, tables: Tables) -> str:
     for path in tables.paths.values():
         digest.update(hashlib.blake2b(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

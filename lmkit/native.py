@@ -18,9 +18,11 @@ from lmkit.tables import (
     image_file,
     names_of,
     number,
+    patients_in_two,
     plain_name,
     rows_of,
     shown,
+    two_splits,
 )
 
 KEYS = ("name", "landmarks", "sides", "mirror_pairs", "citation", "licence", "measurements")
@@ -115,13 +117,9 @@ def _native_images(folder: Path, faults: Faults) -> tuple[pd.DataFrame, dict[str
     frame = pd.DataFrame(records, columns=columns)
     if not (frame["spacing_source"] != "").any():
         frame = frame.drop(columns="spacing_source")
-    for patient, splits in frame[frame["split"] != ""].groupby("patient")["split"].unique().items():
+    for patient, splits in patients_in_two(frame).items():
         with faults.of():
-            if len(splits) > 1:
-                raise InputError(
-                    f"{path}: split: expected one split per patient, got patient {patient} in "
-                    f"{' and '.join(splits)}"
-                )
+            raise InputError(two_splits(path, patient, splits))
     return frame, paths, lines
 
 

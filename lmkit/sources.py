@@ -101,8 +101,7 @@ class Collector:
             another size.
         """
         path = find_image(self.folder, name, where, base)
-        parts = path.resolve().relative_to(self.folder.resolve()).parts
-        image = PurePosixPath(*parts[parts[0] == "images" :]).as_posix()
+        image = image_name(self.folder, path)
         if image in self.images:
             raise InputError(f"{where}: image: expected each image once, got {image!r} again")
         if size != (None, None):
@@ -174,7 +173,7 @@ class Collector:
             licence=str(about.get("licence") or ""),
             measurements=measurements,
             skipped=tuple(skipped),
-            notes=tuple(f"{count} {what}" for what, count in self.lost.items()),
+            notes=tuple(f"{count} {what}" for what, count in self.lost.items() if count),
         )
 
     def _sides(self, about: dict[str, Any], path: Path) -> tuple[tuple[str, ...], Any]:
@@ -262,6 +261,12 @@ def find_image(folder: Path, name: object, where: str, base: Path | None = None)
     raise InputError(
         f"{where}: image: expected a file in {folder} or its images/, got {shown(name)}"
     )
+
+
+def image_name(folder: Path, path: Path) -> str:
+    """An image's name in the tables: its path in the dataset's folder, or in its images/."""
+    parts = path.resolve().relative_to(folder.resolve()).parts
+    return PurePosixPath(*parts[parts[0] == "images" :]).as_posix()
 
 
 def split_in(text: str) -> str:

@@ -187,3 +187,15 @@ def image_file(folder: Path, image: str, where: str, root: Path | None = None) -
     if not there:
         raise InputError(f"{where}: image: expected {one_line(path)}, which is missing")
     return path
+
+
+def patients_in_two(images: pd.DataFrame) -> dict[str, list[str]]:
+    """The patients with images in several splits, and which."""
+    found = images[images["split"] != ""].groupby("patient")["split"].unique()
+    return {str(patient): list(splits) for patient, splits in found.items() if len(splits) > 1}
+
+
+def two_splits(where: object, patient: str, splits: list[str]) -> str:
+    """What to say of such a patient."""
+    got = f"patient {patient} in {' and '.join(splits)}"
+    return f"{where}: split: expected one split per patient, got {got}"

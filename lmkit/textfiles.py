@@ -1,8 +1,12 @@
-"""The old layout: images/<side>/*.png, annotations/<side>/<image>.txt, `x,y` per landmark."""
+"""The old layout: images/<side>/*.png, annotations/<side>/<image>.txt, `x,y` per landmark.
+
+Two or more readers: annotations_<reader>/ for each in the place of annotations/.
+"""
 
 from __future__ import annotations
 
 import filecmp
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,63 +15,148 @@ import pandas as pd
 
 from lmkit.config import InputError, nearest
 from lmkit.declare import declared
+from lmkit.faults import STRICT, Fault, Faults, one_line
 from lmkit.images import SUFFIXES
-from lmkit.tables import NO_SIDE, Tables, about_of, names_of, number, plain_name, spacing_of
+from lmkit.tables import (
+    NO_SIDE,
+    Tables,
+    about_of,
+    image_file,
+    names_of,
+    number,
+    plain_name,
+    shown,
+    spacing_of,
+)
 
-KEYS = ("name", "landmarks", "spacing_mm", "citation", "licence", "measurements")
+KEYS = ("name", "landmarks", "spacing_mm", "citation", "licence", "measurements", "readers")
+COLUMNS = ["image", "side", "landmark", "x", "y"]
+Points = dict[tuple[str, str], list[tuple[float, float]]]  # of an image and side; NaN = not there
 
 
-def read_text_files(folder: Path) -> Tables:
+def read_text_files(folder: Path, faults: Faults = STRICT) -> Tables:
     """images/<side>/*.png with annotations/<side>/<image>.txt, a line `x,y` per landmark.
 
-    The same file under both sides is one image. The patient is the file's name. An optional
-    dataset.yaml gives name, landmarks (their names), spacing_mm: [x, y] and measurements.
+    A line with nothing but the comma is a landmark that is not annotated. The same file under both
+    sides is one image. The patient is the file's name. An optional dataset.yaml gives name,
+    landmarks (their names), spacing_mm: [x, y], measurements, citation, licence and, for several
+    readers, `readers: average` (the default: the mean of those who marked a point) or
+    `readers: [a, b]`: annotations_a/ are the labels, annotations_b/ the second reading.
     """
     path = folder / "dataset.yaml"
-    about = about_of(path, KEYS) if path.exists() else {}
-    sides = _sides(folder)
-    points: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    files, paths = {}, {}
-    for side in sides or ("",):
-        pictures = _image_files(folder / "images" / side)
-        _check_orphans(folder / "annotations" / side, pictures)
-        for picture in pictures:
-            image = _identity(picture, side, folder / "images", sides)
-            label = folder / "annotations" / side / f"{picture.stem}.txt"
-            points[image, side or NO_SIDE] = _read_points(label, picture)
-            files[image, side or NO_SIDE], paths[image] = label, picture
-    names = _check_counts(points, files, about, folder)
-    spacing = spacing_of(path, about.get("spacing_mm"))
+    about: dict[str, Any] = {}
+    with faults.of():
+        about = about_of(path, KEYS) if path.exists() else {}
+    readings, paths, names = {}, {}, ()
+    for reader, labels in _readers(folder, about).items():
+        points, files, found = _read_labels(folder, labels, faults)
+        names, paths = _check_counts(points, files, about, labels, faults), paths | found
+        readings[reader] = _landmarks(points, names)
+    landmarks, second = _combined(readings, about)
+    landmarks = landmarks[landmarks["image"].isin(paths)]
+    labelled = set(landmarks["image"])
+    spacing, measurements = (math.nan, math.nan), ()
+    with faults.of():
+        spacing = spacing_of(path, about.get("spacing_mm"))
+        measurements = declared(path, about.get("measurements"), names)
     images = pd.DataFrame(
-        [(image, picture.stem, "", *spacing) for image, picture in paths.items()],
+        [(i, picture.stem, "", *spacing) for i, picture in paths.items() if i in labelled],
         columns=["image", "patient", "split", "spacing_x_mm", "spacing_y_mm"],
     )
-    landmarks = pd.DataFrame(
-        [
-            (image, side, name, x, y)
-            for (image, side), rows in points.items()
-            for name, (x, y) in zip(names, rows, strict=True)
-        ],
-        columns=["image", "side", "landmark", "x", "y"],
+    return Tables(
+        name=plain_name(about.get("name") or folder.resolve().name),
+        names=names,
+        sides=tuple(sorted(set(landmarks["side"]) - {NO_SIDE})),
+        images=images,
+        landmarks=landmarks,
+        paths={image: picture for image, picture in paths.items() if image in labelled},
+        citation=str(about.get("citation") or ""),
+        licence=str(about.get("licence") or ""),
+        measurements=measurements,
+        second_reading=second,
+        skipped=tuple(Fault(i, f"{i}: no point") for i in paths if i not in labelled),
     )
-    name = plain_name(about.get("name") or folder.resolve().name)
-    measurements = declared(path, about.get("measurements"), names)
-    return Tables(name, names, sides, images, landmarks, paths, measurements=measurements)
 
 
-def _sides(folder: Path) -> tuple[str, ...]:
+def label_folders(folder: Path) -> list[Path]:
+    """The folder or folders of label files: annotations/, or annotations_<reader>/ by name."""
+    plain = folder / "annotations"
+    return (
+        [plain] if plain.is_dir() else sorted(p for p in folder.glob("annotations_*") if p.is_dir())
+    )
+
+
+def _readers(folder: Path, about: dict[str, Any]) -> dict[str, Path]:
+    """The label folders that count, by reader, the first one first. Raises: InputError."""
+    found = {p.name.removeprefix("annotations").lstrip("_"): p for p in label_folders(folder)}
+    wanted = about.get("readers", "average")
+    if wanted == "average":
+        return found
+    if not isinstance(wanted, list) or len(wanted) != 2 or any(r not in found for r in wanted):
+        raise InputError(
+            f"{folder / 'dataset.yaml'}: readers: expected average, or two of "
+            f"{', '.join(found)}, got {shown(wanted)}"
+        )
+    return {reader: found[reader] for reader in wanted}
+
+
+def _read_labels(
+    folder: Path, labels: Path, faults: Faults
+) -> tuple[Points, dict[tuple[str, str], Path], dict[str, Path]]:
+    """One reader's points and label files by image and side, and each image's file."""
+    points: Points = {}
+    files, paths = {}, {}
+    sides = _sides(folder, labels)
+    for side in sides or ("",):
+        pictures = _image_files(folder / "images" / side)
+        with faults.of():
+            _check_orphans(labels / side, pictures)
+        for picture in pictures:
+            with faults.of(picture.name):
+                image_file(picture.parent, picture.name, str(picture), root=folder)
+                image = _identity(picture, side, folder / "images", sides)
+                label = labels / side / f"{picture.stem}.txt"
+                points[image, side or NO_SIDE] = _read_points(label, picture)
+                files[image, side or NO_SIDE], paths[image] = label, picture
+    return points, files, paths
+
+
+def _landmarks(points: Points, names: tuple[str, ...]) -> pd.DataFrame:
+    rows = [
+        (image, side, name, x, y)
+        for (image, side), pairs in points.items()
+        for name, (x, y) in zip(names, pairs, strict=False)
+        if not math.isnan(x)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _combined(
+    readings: dict[str, pd.DataFrame], about: dict[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """The labels, and the second reading where it is kept apart."""
+    tables = list(readings.values())
+    if len(tables) == 2 and about.get("readers", "average") != "average":
+        return tables[0], tables[1]
+    if len(tables) == 1:
+        return tables[0], None
+    keys = COLUMNS[:3]
+    return pd.concat(tables).groupby(keys, sort=False, as_index=False)[["x", "y"]].mean(), None
+
+
+def _sides(folder: Path, labels: Path) -> tuple[str, ...]:
     """The sides with a folder of images and one of annotations; () when neither has any."""
     found = {}
-    for part in ("images", "annotations"):
-        names = [path.name for path in (folder / part).glob("*") if path.is_dir()]
-        found[part] = sorted(name for name in names if name in ("left", "right"))
+    for place in (folder / "images", labels):
+        names = [path.name for path in place.glob("*") if path.is_dir()]
+        found[place.name] = sorted(name for name in names if name in ("left", "right"))
         for name in set(names) - {"left", "right"}:
             if nearest(name, ("left", "right")):
-                raise InputError(f"{folder / part}: expected left and right, got {name!r}")
-    if found["images"] != found["annotations"]:
+                raise InputError(f"{place}: expected left and right, got {name!r}")
+    if found["images"] != found[labels.name]:
         raise InputError(
-            f"{folder}: expected the same sides in images and annotations, got "
-            f"{found['images']} and {found['annotations']}"
+            f"{folder}: expected the same sides in images and {labels.name}, got "
+            f"{found['images']} and {found[labels.name]}"
         )
     return tuple(found["images"])
 
@@ -107,33 +196,43 @@ def _read_points(path: Path, image: Path) -> list[tuple[float, float]]:
     except FileNotFoundError:
         raise InputError(f"{image}: expected its landmarks in {path}, which is missing") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected lines of x,y, got: {error}") from None
+        raise InputError(f"{path}: expected lines of x,y, got: {one_line(error)}") from None
     points = []
     for row, line in enumerate(lines, 1):
         if not line.strip():
             continue
         cells, where = line.split(","), f"{path} line {row}"
         if len(cells) != 2:
-            raise InputError(f"{where}: expected x,y, got {line.strip()!r}")
-        points.append((number(cells[0], "x", where), number(cells[1], "y", where)))
+            raise InputError(f"{where}: expected x,y, got {shown(line.strip())}")
+        if line.strip() == ",":
+            points.append((math.nan, math.nan))
+        else:
+            points.append((number(cells[0], "x", where), number(cells[1], "y", where)))
     return points
 
 
 def _check_counts(
-    points: dict[tuple[str, str], list[tuple[float, float]]],
+    points: Points,
     files: dict[tuple[str, str], Path],
     about: dict[str, Any],
-    folder: Path,
+    labels: Path,
+    faults: Faults,
 ) -> tuple[str, ...]:
-    """All label files must have the same number of lines; returns the landmarks' names."""
-    usual = Counter(len(rows) for rows in points.values()).most_common(1)[0][0]
-    if usual == 0:
-        raise InputError(f"{folder / 'annotations'}: expected lines of x,y, got empty files")
-    names = names_of(folder / "dataset.yaml", about.get("landmarks") or [*range(1, usual + 1)])
-    for key, rows in points.items():
-        if len(rows) != len(names):
-            raise InputError(
-                f"{files[key]}: expected {len(names)} lines of x,y, one per landmark, "
-                f"got {len(rows)}"
-            )
+    """The landmarks' names. All label files must have that number of lines; those that do not are
+    taken out of `points`.
+    """
+    usual = Counter(len(rows) for rows in points.values()).most_common(1)
+    n_lines = usual[0][0] if usual else 0
+    if n_lines == 0:
+        raise InputError(f"{labels}: expected lines of x,y, got empty files")
+    path = labels.parent / "dataset.yaml"
+    names = names_of(path, about.get("landmarks") or [*range(1, n_lines + 1)])
+    for key, rows in list(points.items()):
+        with faults.of(key[0]):
+            if len(rows) != len(names):
+                del points[key]
+                raise InputError(
+                    f"{files[key]}: expected {len(names)} lines of x,y, one per landmark, "
+                    f"got {len(rows)}"
+                )
     return names

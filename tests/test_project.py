@@ -19,14 +19,14 @@ from lmkit.notebooks import notebook_names
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = [  # each file imports only from files above it
     "__init__ choices fields config files faults geometry lines measures declare phantom_* phantom",
-    "dicom images tables sources native textfiles coco labelme widecsv cvat labelstudio formats writers",
-    "convert check data samples report",
+    "dicom images tables sources native textfiles coco labelme widecsv cvat labelstudio formats",
+    "writers convert check data samples report",
     "augment decoders modes heatmap unet cascade model",
     "loss_common loss_maps loss_spatial losses metrics resampling pairing stats uncertainty",
     "audit_sets audit_shape audit_causes audit_others audit_repair audit parameters",
     "trust error_parts shape_prior",
     "batches targets inference redraws rationale checkpoints train runs",
-    "evaluate records predict export stages cases",
+    "evaluate records predict export stages ensembles cases",
     "agreement_figures agreement observer",
     "benchmark sidebyside",
     "plots plots_speed plots_agreement plots_cases case_desk widgets widgets_cases notebooks",

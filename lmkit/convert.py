@@ -1,0 +1,247 @@
+"""Datasets from one format to another, and predictions to formats of other programs.
+
+python -m lmkit.data convert SRC DST [--to native | coco | labelme | text]
+python -m lmkit.data predictions predictions.csv DST --to native | coco | labelme | pg
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lmkit.coco import coco_of
+from lmkit.config import InputError
+from lmkit.dicom import is_dicom
+from lmkit.files import read_yaml, write_json, write_text
+from lmkit.formats import read_dataset, stray_images
+from lmkit.images import image_size
+from lmkit.labelme import labelme_of
+from lmkit.sources import image_name
+from lmkit.tables import NO_SIDE, Tables, plain_name
+from lmkit.writers import WRITERS
+
+Size = tuple[int, int]
+NEEDED = {"image", "side", "landmark", "x", "y"}
+
+
+def convert(source: str | Path, target: str | Path, to: str = "native") -> list[str]:
+    """Write a dataset in another format, images included, as they are.
+
+    Args:
+        source: a folder in any format of `lmkit.formats`, or a label file in its folder.
+        target: a folder that is not there yet, or empty.
+        to: a key of `lmkit.writers.WRITERS`.
+    Returns: what was not carried over, one line each.
+    Raises: InputError for a source that cannot be read whole, or a target that has files.
+    """
+    source, target = Path(source).expanduser(), Path(target).expanduser()
+    tables = read_dataset(source)
+    folder = source if source.is_dir() else source.parent
+    about = folder / "dataset.yaml"
+    measurements = read_yaml(about).get("measurements") if about.exists() else None
+    with new_folder(target) as part:
+        lost = WRITERS[to](tables, part, measurements)
+    return [*_left_behind(folder, target, tables), *tables.notes, *lost]
+
+
+def _left_behind(folder: Path, target: Path, tables: Tables) -> list[str]:
+    """What of the source is in no table."""
+    lines = []
+    if tables.skipped:
+        lines.append(f"{len(tables.skipped)} images, first {tables.skipped[0].message}")
+    named = {fault.image for fault in tables.skipped}
+    stray = [path for path in stray_images(folder, tables) if target not in path.parents]
+    stray = [path for path in stray if image_name(folder, path) not in named]
+    if stray:
+        lines.append(f"{len(stray)} images that no label names, first {stray[0].name}")
+    return lines
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder to write to, which becomes `target` when all went well.
+
+    Raises: InputError where `target` has files, or cannot be written.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target}: expected a new or empty folder, got one that has files")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        got = error.strerror
+        raise InputError(f"{target}: expected a place to write to, got: {got}") from None
+    try:
+        yield part
+        part.chmod(0o755)
+        part.replace(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def write_predictions(
+    table: pd.DataFrame, target: str | Path, to: str, images: str | Path | None = None
+) -> list[Path]:
+    """Write predictions for other programs.
+
+    Args:
+        table: of predictions.csv or of `lmkit.evaluate.predict`: image, side, landmark, x, y, in
+            source pixels, and perhaps peak; a row without a point is left out.
+        target: a folder that is not there yet, or empty.
+        to: native (landmarks.csv), coco (predictions.json), labelme (a JSON file per image) or pg
+            (the old system's <SIDE>-PG-Predictions.csv).
+        images: folder of the images, for their sizes; None = the images' own paths. An image that
+            is not there has no size in the files.
+    Returns: the files, in `target`.
+    Raises: InputError for missing columns, a landmark given twice, or a target that has files.
+    """
+    missing = NEEDED - set(table.columns)
+    if missing:
+        raise InputError(f"predictions: expected columns {sorted(NEEDED)}, got none of {missing}")
+    table = table[np.isfinite(table[["x", "y"]].to_numpy(float)).all(1)]
+    twice = table.duplicated(["image", "side", "landmark"])
+    if twice.any():
+        first = table.loc[twice, ["image", "side", "landmark"]].iloc[0].tolist()
+        raise InputError(f"predictions: expected each landmark of an image once, got {first} again")
+    target = Path(target)
+    with new_folder(target) as part:
+        OUT[to](table, part, Path(images) if images else None)
+    return sorted(path for path in target.rglob("*") if path.is_file())
+
+
+def _native(table: pd.DataFrame, folder: Path, _: Path | None) -> None:
+    columns = ["image", "side", "landmark", "x", "y"]
+    if set(table["side"]) == {NO_SIDE}:
+        columns.remove("side")
+    write_text(folder / "landmarks.csv", table[columns].to_csv(index=False))
+
+
+def _coco(table: pd.DataFrame, folder: Path, images: Path | None) -> None:
+    tables, sizes = _as_tables(table, images)
+    whole = coco_of(tables, sizes)
+    for entry in whole["images"]:
+        entry["file_name"] = entry["file_name"].removeprefix("images/")
+    if "peak" in table:
+        groups = table.groupby(["image", "side"], sort=False)["peak"].mean()
+        for entry, score in zip(whole["annotations"], groups, strict=True):
+            entry["score"] = float(score)
+    write_json(folder / "predictions.json", whole)
+
+
+def _labelme(table: pd.DataFrame, folder: Path, images: Path | None) -> None:
+    tables, sizes = _as_tables(table, images)
+    for image, size in sizes.items():
+        name = (
+            image.strip("/").replace("/", "_")
+            if not Path(image).is_absolute()
+            else Path(image).name
+        )
+        beside = str((images / image).resolve()) if images else image
+        label = folder / Path(name).with_suffix(".json")
+        write_json(label, labelme_of(tables, image, size, beside))
+
+
+def _pg(table: pd.DataFrame, folder: Path, _: Path | None) -> None:
+    """The old system's table: number, file, 0_act ..., 0_y ..., 0_x ..., a file per side.
+
+    Source: github.com/mohamednourdine/pell-gregory-classification, logs/. Its act was the map's
+    largest value; here it is the confidence, in [0, 1].
+    """
+    table = table if "peak" in table else table.assign(peak=np.nan)
+    parts = {"act": "peak", "y": "y", "x": "x"}
+    for side, rows in table.groupby("side", sort=False):
+        names = list(dict.fromkeys(rows["landmark"]))
+        wide = rows.pivot(index="image", columns="landmark", values=["peak", "y", "x"])
+        wide = wide.reindex(dict.fromkeys(rows["image"]))
+        out = pd.DataFrame({"file": _file_names(list(wide.index))})
+        for part, column in parts.items():
+            for i, name in enumerate(names):
+                out[f"{i}_{part}"] = wide[column, name].to_numpy()
+        write_text(folder / f"{str(side).upper()}-PG-Predictions.csv", out.to_csv())
+
+
+def _file_names(images: list[str]) -> list[str]:
+    """The files' own names, with their folders where two are the same."""
+    names = [Path(image).name for image in images]
+    return names if max(Counter(names).values()) == 1 else images
+
+
+OUT: dict[str, Callable[[pd.DataFrame, Path, Path | None], None]] = {
+    "native": _native,
+    "coco": _coco,
+    "labelme": _labelme,
+    "pg": _pg,
+}
+
+
+def _as_tables(table: pd.DataFrame, images: Path | None) -> tuple[Tables, dict[str, Size | None]]:
+    """Predictions as the tables of a dataset, and the images' sizes where they are there."""
+    names = list(dict.fromkeys(map(str, table["image"])))
+    paths = {name: (images or Path()) / name for name in names}
+    sizes = {name: image_size(path) if path.is_file() else None for name, path in paths.items()}
+    rows = pd.DataFrame({"image": names, "patient": "", "split": ""})
+    if "split" in table:
+        rows["split"] = table.drop_duplicates("image")["split"].to_numpy()
+    sides = tuple(sorted(set(table["side"]) - {NO_SIDE}))
+    landmarks = tuple(dict.fromkeys(table["landmark"]))
+    return Tables(plain_name("predictions"), landmarks, sides, rows, table, paths), sizes
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line of `python -m lmkit.data`; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lmkit.data",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("convert", help="a dataset from one format to another")
+    one.add_argument("source", help="a dataset folder, or a label file in its folder")
+    one.add_argument("target", help="a new folder")
+    one.add_argument("--to", choices=WRITERS, default="native")
+    two = commands.add_parser("predictions", help="predictions to a format of other programs")
+    two.add_argument("source", help="predictions.csv, or a table of lmkit.predict")
+    two.add_argument("target", help="a new folder")
+    two.add_argument("--to", choices=OUT, default="native")
+    two.add_argument("--images", help="the images' folder, for their sizes")
+    two.add_argument("--split", help="of predictions.csv: this one only")
+    given = parser.parse_args(arguments)
+    try:
+        lines = _convert(given) if given.command == "convert" else _predictions(given)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(lines))
+    return 0
+
+
+def _convert(given: argparse.Namespace) -> list[str]:
+    lost = convert(given.source, given.target, given.to)
+    tables = read_dataset(Path(given.target).expanduser())
+    counts = f"{len(tables.images)} images, {len(tables.landmarks)} points, "
+    counts += f"{len(tables.names)} landmarks, sides: {', '.join(tables.sides) or 'none'}"
+    lines = [f"{given.target}: {counts}", *(f"not carried over: {line}" for line in lost)]
+    if any(is_dicom(path) for path in tables.paths.values()):
+        lines.append("the DICOM files are copied whole, with what their headers say of the patient")
+    return lines
+
+
+def _predictions(given: argparse.Namespace) -> list[str]:
+    try:
+        table = pd.read_csv(
+            given.source, keep_default_na=True, dtype={"image": str, "landmark": str}
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"{given.source}: expected a CSV table, got: {error}") from None
+    if given.split:
+        table = table[table["split"] == given.split] if "split" in table else table
+    return [str(path) for path in write_predictions(table, given.target, given.to, given.images)]

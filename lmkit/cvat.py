@@ -1,0 +1,100 @@
+"""CVAT for images 1.1: an XML file with the points, or skeletons of points, of each image.
+
+The side is an attribute `side` of the points or the skeleton, or leads the label (`left_tip`). An
+image's subset is its split where it is called train, val or test. CVAT measures from the image's
+edge, as LabelMe does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from lmkit.config import InputError
+from lmkit.faults import Faults, one_line
+from lmkit.sources import Collector, split_in
+from lmkit.tables import Tables, number, shown
+
+DECLARATIONS = (b"<!DOCTYPE", b"<!ENTITY")  # CVAT writes none; they can stand for gigabytes
+
+
+def read_cvat(folder: Path, files: list[Path], faults: Faults) -> Tables:
+    """The points of CVAT files. Boxes, outlines, masks and tags are left out, and noted."""
+    collector = Collector(folder, faults, edge=True)
+    for path in files:
+        with faults.of():
+            for element in _root(path).iter("image"):
+                name = element.get("name") or ""
+                with faults.of(name):
+                    _take(collector, element, path)
+    return collector.tables()
+
+
+def is_cvat(path: Path) -> bool:
+    """Whether an XML file is CVAT's. Raises: InputError for one that cannot be read."""
+    return _root(path).tag == "annotations"
+
+
+def _root(path: Path) -> ElementTree.Element:
+    try:
+        text = path.read_bytes()
+        if any(word in text for word in DECLARATIONS):
+            raise InputError(f"{path}: expected XML without DOCTYPE and entities, got them")
+        return ElementTree.fromstring(text)
+    except (OSError, ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: expected readable XML, got: {one_line(error)}") from None
+
+
+def _take(collector: Collector, element: ElementTree.Element, path: Path) -> None:
+    """An image and its points. Raises: InputError."""
+    where = f"{path} image {shown(element.get('name'))}"
+    size = tuple(_whole(element.get(key), key, where) for key in ("width", "height"))
+    split = split_in(element.get("subset") or "")
+    image = collector.image(element.get("name"), where, base=path.parent, size=size, split=split)
+    for child in element:
+        if child.tag == "points":
+            _points(collector, child, image, where, "")
+        elif child.tag == "skeleton":
+            for point in child.iter("points"):
+                _points(collector, point, image, where, _side(child))
+        else:
+            collector.lost[f"{child.tag} elements"] += 1
+
+
+def _points(
+    collector: Collector, element: ElementTree.Element, image: str, where: str, side: str
+) -> None:
+    """The points of one element: its label, or label_1, label_2, ... where it has several."""
+    with collector.faults.of(image):
+        if element.get("outside") == "1":
+            return  # a skeleton's point that is not annotated
+        label, side = element.get("label") or "", _side(element) or side
+        pairs = [pair.split(",") for pair in (element.get("points") or "").split(";")]
+        if any(len(pair) != 2 for pair in pairs):
+            got = shown(element.get("points"))
+            raise InputError(f"{where}: {label}: expected points x,y;x,y;..., got {got}")
+        for i, (x, y) in enumerate(pairs, 1):
+            name = label if len(pairs) == 1 else f"{label}_{i}"
+            xy = number(x, f"{name}: x", where), number(y, f"{name}: y", where)
+            collector.point(image, name, xy, where, side)
+        collector.lost["points marked occluded, now as others"] += element.get("occluded") == "1"
+        others = [a for a in element.iter("attribute") if a.get("name") != "side"]
+        collector.lost["attributes of points"] += len(others)
+
+
+def _side(element: ElementTree.Element) -> str:
+    """What the element's own attribute `side` says."""
+    return next(
+        ((a.text or "").strip() for a in element.findall("attribute") if a.get("name") == "side"),
+        "",
+    )
+
+
+def _whole(text: str | None, what: str, where: str) -> int | None:
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise InputError(f"{where}: {what}: expected a number of pixels, got {shown(text)}")
+    return int(text)

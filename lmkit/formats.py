@@ -1,0 +1,161 @@
+"""The formats that a dataset may come in. A format is one module and one line of `FORMATS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lmkit.coco import is_coco, read_coco
+from lmkit.config import InputError
+from lmkit.cvat import is_cvat, read_cvat
+from lmkit.dicom import dicom_patient, dicom_spacing, is_dicom
+from lmkit.faults import STRICT, Faults
+from lmkit.images import SUFFIXES
+from lmkit.jsonfiles import read_json
+from lmkit.labelme import is_labelme, read_labelme
+from lmkit.labelstudio import is_labelstudio, read_labelstudio
+from lmkit.native import read_native
+from lmkit.tables import Tables, patients_in_two, rows_of, two_splits
+from lmkit.textfiles import label_folders, read_text_files
+from lmkit.widecsv import is_wide, read_wide
+
+Files = list[Path]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format.
+
+    Attributes:
+        label: for messages.
+        find: a folder, and the one label file to read or None for all -> the format's files in it.
+        read: folder, those files, faults -> tables.
+    """
+
+    label: str
+    find: Callable[[Path, Path | None], Files]
+    read: Callable[[Path, Files, Faults], Tables]
+
+
+def _native(folder: Path, only: Path | None) -> Files:
+    names = () if only else ("images.csv", "landmarks.csv")
+    return [folder / name for name in names if (folder / name).exists()]
+
+
+def _texts(folder: Path, only: Path | None) -> Files:
+    return [] if only else [f for place in label_folders(folder) for f in place.rglob("*.txt")]
+
+
+def _by_suffix(suffix: str, fits: Callable[[Path], bool]) -> Callable[[Path, Path | None], Files]:
+    """The files of a suffix that are of the format, and those that may be and cannot be read.
+
+    Raises: InputError where none is, and one cannot be read.
+    """
+
+    def find(folder: Path, only: Path | None) -> Files:
+        found = [only] if only else sorted(folder.rglob("*"))
+        files, problems = [], []
+        for path in found:
+            if path.suffix.lower() == suffix and path.is_file():
+                try:
+                    files += [path] if fits(path) else []
+                except InputError as problem:
+                    problems.append((path, problem))
+        if problems and not files:
+            raise problems[0][1]
+        return sorted(files + [path for path, _ in problems])
+
+    return find
+
+
+def _json(fits: Callable[[object], bool]) -> Callable[[Path, Path | None], Files]:
+    return _by_suffix(".json", lambda path: fits(read_json(path)))
+
+
+def _is_wide(path: Path) -> bool:
+    return is_wide(list(rows_of(path, ())[0][1]))
+
+
+FORMATS = {
+    "native": Format("the native folder", _native, lambda f, _, faults: read_native(f, faults)),
+    "text": Format("text files", _texts, lambda f, _, faults: read_text_files(f, faults)),
+    "coco": Format("COCO keypoints", _json(is_coco), read_coco),
+    "labelme": Format("LabelMe", _json(is_labelme), read_labelme),
+    "labelstudio": Format("Label Studio", _json(is_labelstudio), read_labelstudio),
+    "cvat": Format("CVAT for images", _by_suffix(".xml", is_cvat), read_cvat),
+    "csv": Format("a wide CSV table", _by_suffix(".csv", _is_wide), read_wide),
+}
+
+
+def read_dataset(path: Path, faults: Faults = STRICT) -> Tables:
+    """The tables of a dataset: a folder in any of the formats, or one label file in its folder.
+
+    Where an image states no spacing and is DICOM, its header's is taken, and where no format states
+    the patient, its header's patient.
+
+    Raises: InputError naming file and row, or what was expected of the folder.
+    """
+    if not path.exists():
+        raise InputError(
+            f"dataset: expected phantom or a dataset folder, got {str(path)!r}, which is missing"
+        )
+    folder, only = (path, None) if path.is_dir() else (path.parent, path)
+    problems = []
+    for name, kind in FORMATS.items():
+        try:
+            files = kind.find(folder, only)
+        except InputError as problem:
+            problems.append(problem)
+            continue
+        if files:
+            tables = _with_headers(kind.read(folder, files, faults), name, faults)
+            if name != "native":  # which has looked, and knows the file
+                for patient, splits in patients_in_two(tables.images).items():
+                    with faults.of():
+                        raise InputError(two_splits(folder, patient, splits))
+            return tables
+    if problems:
+        raise problems[0]
+    if (folder / "annotations").is_dir() and only is None:
+        return read_text_files(folder, faults)  # which says what is missing
+    got = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) if only is None else only.name
+    raise InputError(
+        f"{path}: expected dataset.yaml, images.csv, landmarks.csv and images/, or images/ and "
+        f"annotations/, or labels of {', '.join(k.label for k in FORMATS.values())}, got "
+        f"{got or 'an empty folder'}"
+    )
+
+
+def _with_headers(tables: Tables, name: str, faults: Faults) -> Tables:
+    """Spacings and patients of DICOM images from their headers, where the labels state none."""
+    images, rows = tables.images.copy(), {}
+    for i, image in enumerate(images["image"]):
+        path = tables.paths[image]
+        if is_dicom(path):
+            with faults.of(image):
+                rows[i] = _header(path, images.iloc[i], name)
+    for i, row in rows.items():
+        images.loc[i, list(row)] = list(row.values())
+    return replace(tables, images=images.fillna({"spacing_source": ""})) if rows else tables
+
+
+def _header(path: Path, row: pd.Series, name: str) -> dict[str, object]:
+    """What a DICOM header adds to a row of images. Raises: InputError."""
+    found: dict[str, object] = {}
+    if np.isnan(row[["spacing_x_mm", "spacing_y_mm"]].to_numpy(float)).any():
+        x, y, source = dicom_spacing(path)
+        found |= {"spacing_x_mm": x, "spacing_y_mm": y, "spacing_source": source}
+    if name != "native" and row["patient"] == path.stem:
+        found["patient"] = dicom_patient(path) or path.stem
+    return found
+
+
+def stray_images(folder: Path, tables: Tables) -> list[Path]:
+    """The image files of a folder that no label names."""
+    known = {path.resolve() for path in tables.paths.values()}
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return [path for path in files if path.is_file() and path.resolve() not in known]
