@@ -41,8 +41,10 @@ def bland_altman(
     middle, difference = middle[known], difference[known]
     figures = [f for f in ("bias", "lower", "upper") if found[f] is not None]
     reach = ROOM * max([1e-9, *(abs(found[f]) for f in figures)])
+    digits = 3 if reach < 1 else 2 if reach < 10 else 1
     for figure in figures:
-        _level(ax, figure, found[figure], found["intervals"][figure])
+        label = f"{figure} {found[figure]:.{digits}f}".replace("-", "−")
+        _level(ax, label, found[figure], found["intervals"][figure])
     inside = np.abs(difference) <= reach
     ax.scatter(middle[inside], difference[inside], s=14, color="0.25", alpha=0.7, linewidths=0)
     for sign, marker in ((1, "^"), (-1, "v")):
@@ -58,17 +60,14 @@ def bland_altman(
     return _tidy(ax)
 
 
-def _level(ax: Axes, figure: str, value: float, interval: list[float] | None) -> None:
-    """A line across at bias or limit, its interval as a band, its value at the right."""
-    colour, style = (SERIES[0], "-") if figure == "bias" else (SERIES[5], "--")
+def _level(ax: Axes, label: str, value: float, interval: list[float] | None) -> None:
+    """A line across at bias or limit, its interval as a band, its label at the right."""
+    colour, style = (SERIES[0], "-") if label.startswith("bias") else (SERIES[5], "--")
     if interval:
         ax.axhspan(*interval, color=colour, alpha=0.15, lw=0)
     ax.axhline(value, color=colour, lw=1.4, ls=style)
-    said = (f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}").replace("-", "−")
     place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-    ax.annotate(
-        f"{figure} {said}", (1, value), (4, 0), va="center", fontsize=8, color=colour, **place
-    )
+    ax.annotate(label, (1, value), (4, 0), va="center", fontsize=8, color=colour, **place)
 
 
 def _beyond(n: int) -> str:
