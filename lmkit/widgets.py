@@ -18,12 +18,13 @@ from torch import Tensor
 
 from lmkit import heatmap, plots
 from lmkit.augment import warp
-from lmkit.batches import Batch, Feed, canvas_size, grey_levels, normalised, source_to_input
+from lmkit.batches import Batch, grey_levels, normalised, source_to_input
+from lmkit.cases import feed_of_one
 from lmkit.choices import TARGETS
 from lmkit.config import RunConfig
 from lmkit.data import Dataset
-from lmkit.geometry import Size, affine_matrix, apply, fit_matrix
-from lmkit.images import Canvas, fit_image, to_uint8
+from lmkit.geometry import Size, affine_matrix, apply
+from lmkit.images import to_uint8
 from lmkit.model import heatmap_matrix
 from lmkit.samples import Samples
 from lmkit.targets import target_of
@@ -32,7 +33,8 @@ from lmkit.targets import target_of
 def png(figure: Figure) -> bytes:
     """The figure as PNG, without pyplot."""
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
+    # hardly larger than at the default level, and ready sooner under a slider
+    FigureCanvasAgg(figure).print_png(buffer, pil_kwargs={"compress_level": 1})
     return buffer.getvalue()
 
 
@@ -91,13 +93,7 @@ def augmented_draws(
 
     Returns: as training gets it, but for the grey values, which are in 0 to 255.
     """
-    pixels = to_uint8(dataset.read(str(samples.images[row])))
-    frame = canvas_size(dataset, config)
-    matrix = fit_matrix(pixels.shape, frame, config.keep_aspect)
-    drawn = fit_image(pixels, frame, config.keep_aspect)[None]
-    canvas = Canvas(drawn, matrix[None], np.array([pixels.shape]))
-    alone = replace(samples.take(np.array([row])), index=np.zeros(1, int))
-    feed = Feed(alone, canvas, config, torch.device("cpu"))
+    feed = feed_of_one(dataset, samples, config, row, torch.device("cpu"))
     batch = feed.batch(np.zeros(n, int), torch.Generator().manual_seed(config.seed))
     return replace(batch, images=grey_levels(batch.images))
 
