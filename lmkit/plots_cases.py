@@ -137,7 +137,7 @@ def case_list(ax: Axes, rows: pd.DataFrame, columns: Sequence[str] = tuple(COLUM
         lines.append(f"and {len(numbered) - LINES} with smaller errors")
     ax.set_axis_off()
     text = plain("\n".join(lines))
-    ax.text(0, 1, text, family="monospace", fontsize=7.5, va="top", transform=ax.transAxes)
+    ax.text(0, 1, text, family="monospace", fontsize=8, va="top", transform=ax.transAxes)
     return ax
 
 

@@ -76,7 +76,7 @@ def case_view(
     """
     narrowed = desk.narrowed(span_mm)
     cases = desk.chosen(by, narrowed)
-    figure = Figure(figsize=(11, 4.4), dpi=90)
+    figure = Figure(figsize=(11, 4.4), dpi=80)
     if not cases:
         said = f"no case has a landmark that is off by {span_mm[0]:.1f} to {span_mm[1]:.1f} mm"
         figure.text(0.5, 0.5, said, ha="center")
@@ -156,7 +156,7 @@ def compare_view(
     desks: tuple[Desk, Desk], names: tuple[str, str], *, by: str, place: int
 ) -> Figure:
     """One case of two runs, side by side in one frame, with the errors of both."""
-    figure = Figure(figsize=(11, 4.1), dpi=90)
+    figure = Figure(figsize=(11, 4.1), dpi=80)
     cases = desks[0].chosen(by)
     rows, part, offset = desks[0].near(cases, place)
     for left, name, desk in zip((0.005, 0.34), names, desks, strict=True):
