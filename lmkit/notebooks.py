@@ -18,9 +18,11 @@ from typing import Any
 import nbformat
 import papermill
 import yaml
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 
+from lmkit import ablation
 from lmkit.config import InputError, RunConfig, nearest
 from lmkit.data import open_for
 from lmkit.evaluate import summary_table
@@ -61,19 +63,27 @@ def execute(name: str, parameters: dict[str, Any]) -> Path:
             papermill.execute_notebook(
                 source, output, parameters, progress_bar=False, stdout_file=sys.stdout
             )
-        except PapermillExecutionError as error:
+        except (PapermillExecutionError, DeadKernelError) as error:
             kept = folder.parent / f"{folder.name}.{name}.failed.ipynb"
             _move(output, kept)
-            raise InputError(f"{name}: {error.ename}: {error.evalue}; see {kept}") from None
+            raise InputError(f"{name}: {_said(error)}; see {kept}") from None
         _move(output, folder / source.name)
     (folder.parent / f"{folder.name}.{name}.failed.ipynb").unlink(missing_ok=True)
     return folder / source.name
+
+
+def _said(error: PapermillExecutionError | DeadKernelError) -> str:
+    if isinstance(error, PapermillExecutionError):
+        return f"{error.ename}: {error.evalue}"
+    return "the kernel died; was it killed for lack of memory?"
 
 
 def _folder(source: Path, parameters: dict[str, Any]) -> Path:
     """Where a notebook's executed copy belongs: the folder that it writes into."""
     cell = papermill.inspect_notebook(str(source))
     values = {name: ast.literal_eval(found["default"]) for name, found in cell.items()} | parameters
+    if source.stem == "05_ablation":
+        return ablation.plan_of(values, parameters).folder
     own = {k: values.pop(k) for k in cell if k not in RunConfig.model_fields}
     asked = {k: v for k, v in values.items() if k in parameters or k == "preset"}
     config = configure(asked)
@@ -139,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parameters: dict[str, Any] = {}
         for file in given.f:
             parameters |= read_yaml(Path(file))
-        parameters |= {key: _value(key, text) for key, text in given.p}
+        parameters |= {key: value_of(key, text) for key, text in given.p}
         for name in given.notebook:
             executed = execute(name, parameters)
         _report(parameters)
@@ -150,7 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _value(key: str, text: str) -> Any:
+def value_of(key: str, text: str) -> Any:
+    """A parameter's value from the command line, read as YAML. Raises: InputError."""
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):

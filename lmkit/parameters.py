@@ -17,8 +17,9 @@ WHERE_NOT_WHAT = {"run", "outputs", "dataset", "side", "preset", "device"}  # no
 
 
 def preset_names() -> list[str]:
-    """The presets in params/."""
-    return sorted(path.stem for path in (project_root() / "params").glob("*.yaml"))
+    """The presets in params/; ablation*.yaml there are grids, see `lmkit.grid`."""
+    files = (project_root() / "params").glob("*.yaml")
+    return sorted(path.stem for path in files if not path.stem.startswith("ablation"))
 
 
 def read_preset(name: str, _seen: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -74,19 +75,28 @@ def resolve(
         quiet: do not print.
     Raises: InputError for an unknown key, a wrong type or a value out of range.
     """
-    if "In" not in namespace:  # outside IPython: plain settings
-        asked = dict(namespace)
-    elif not any(namespace["In"]):  # nbval keeps no history, and injects nothing
-        asked = _edited({k: v for k, v in namespace.items() if k in RunConfig.model_fields})
-    else:
-        cell, *injected = _parameter_cells(namespace["In"])
-        asked = _edited(_assignments(cell, namespace))
-        for cell in injected:
-            asked |= _assignments(cell, namespace)
+    asked = asked_for(namespace)
     config = configure({key: value for key, value in asked.items() if key not in own})
     if not quiet:
         print(*(f"{key:17} {namespace[key]}\n" for key in own), describe(config, asked), sep="")
     return config
+
+
+def asked_for(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """What a notebook was asked for: injected parameters, and values edited by hand.
+
+    Args:
+        namespace: as of `resolve`.
+    """
+    if "In" not in namespace:  # outside IPython: plain settings
+        return dict(namespace)
+    if not any(namespace["In"]):  # nbval keeps no history, and injects nothing
+        return _edited({k: v for k, v in namespace.items() if k in RunConfig.model_fields})
+    cell, *injected = _parameter_cells(namespace["In"])
+    asked = _edited(_assignments(cell, namespace))
+    for cell in injected:
+        asked |= _assignments(cell, namespace)
+    return asked
 
 
 def _edited(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,16 +22,16 @@ ORDER = [  # each file imports only from files above it
     "dicom images tables sources native textfiles coco labelme widecsv cvat labelstudio formats",
     "writers convert check data samples report",
     "augment decoders modes heatmap unet cascade model",
-    "loss_common loss_maps loss_spatial losses metrics resampling pairing stats contrasts uncertainty",
+    "loss_common loss_maps loss_spatial losses metrics resampling pairing stats uncertainty",
     "audit_sets audit_shape audit_causes audit_others audit_repair audit parameters",
-    "grid verdicts",
+    "grid contrasts verdicts",
     "trust error_parts shape_prior",
     "batches targets inference redraws rationale checkpoints train runs",
     "evaluate records predict export stages ensembles cases",
     "agreement_figures agreement observer",
     "benchmark sidebyside planning ablation sweep_task machines sweep_cost findings evidence",
-    "plots plots_speed plots_ablation plots_agreement plots_cases case_desk widgets widgets_cases notebooks",
-    "run_server sweep",
+    "plots plots_speed plots_agreement plots_cases case_desk widgets widgets_cases notebooks",
+    "plots_ablation run_server sweep",
 ]
 
 OWN_PARAMETERS = {"06_benchmark": {"preset": "recommended", "minutes": 1.0}}

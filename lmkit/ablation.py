@@ -1,0 +1,193 @@
+"""From the grid to runs: which settings each strategy, side and seed is trained with, and where.
+
+Strategies are compared on **validation** patients. Choosing a recipe is a choice, and the test
+patients are opened once, by 04, for the recipe that was chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lmkit.config import InputError, RunConfig, nearest
+from lmkit.data import Dataset, open_for
+from lmkit.grid import GRID, Design, Grid, read_grid
+from lmkit.parameters import asked_for, configure
+from lmkit.planning import JOINER, PLACES, Maker, Planned, recipes_of
+from lmkit.runs import run_folder
+from lmkit.samples import run_side
+
+SPLIT = "val"  # what strategies are compared on
+OWN = ("preset", "grid", "scheduler", "workers", "write_recommended")  # parameters of 05 alone
+DESIGNS = {"add": "added to", "remove": "taken out of, or put in place in,"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a sweep.
+
+    Attributes:
+        grid, size: what it was made from.
+        sides: that results are told for.
+        folder: of the sweep; run folders, summary.csv and report.html lie in it.
+        runs: base and strategies; the bases first, seed by seed.
+        screening: the cheap first look, when the size has one.
+        left_out: (design, strategy) -> why it is not among the runs.
+    """
+
+    grid: Grid
+    size: str
+    sides: tuple[str, ...]
+    folder: Path
+    runs: tuple[Planned, ...]
+    screening: tuple[Planned, ...]
+    left_out: dict[tuple[str, str], str]
+
+    @property
+    def designs(self) -> dict[str, Design]:
+        """Name -> design."""
+        return dict(self.grid.sizes[self.size].designs)
+
+    def base(self, design: str) -> str:
+        """What the base is called."""
+        return Path(self.designs[design].base).stem
+
+
+def plan_runs(
+    size: str, grid: str | Path = GRID, given: Mapping[str, Any] | None = None, run: str = ""
+) -> Plan:
+    """The runs of one size of a grid.
+
+    Args:
+        size: its name in the grid.
+        grid: the grid's file.
+        given: settings over the grid's own, for every run, such as dataset or device; `side` left
+            or right keeps to one side, `outputs` says where the sweep's folder goes.
+        run: name of the sweep's folder; empty: dataset and size.
+    Raises: InputError of one line for an unknown size, or settings that no run could have.
+    """
+    asked, read = dict(given or {}), read_grid(grid)
+    if size not in read.sizes:
+        raise InputError(
+            f"preset: expected {' | '.join(read.sizes)} (the sizes of {grid}), got {size!r}"
+            f"{nearest(size, read.sizes)}"
+        )
+    chosen, side = read.sizes[size], asked.pop("side", "")
+    if side not in ("", "left", "right"):
+        raise InputError(f"side: expected left, right or nothing for both of them, got {side!r}")
+    data = chosen.data | {k: v for k, v in asked.items() if k not in PLACES}
+    dataset = open_for(configure(data))
+    outputs = _outputs(dataset, asked.get("outputs"), run or f"{dataset.name}-{size}")
+    sides = ((side,) if side else tuple(chosen.sides)) if dataset.sides else ("right",)
+    left_out: dict[tuple[str, str], str] = {}
+    runs, screening = [], []
+    for name, design in chosen.designs.items():
+        make = Maker(read, name, design, data, asked, outputs, dataset, sides)
+        recipes = recipes_of(read, size, name, dataset, left_out)
+        runs += make.runs(recipes, chosen.seeds, design.budget)
+        if chosen.screen:
+            screening += make.runs(recipes, chosen.screen.seeds, chosen.screen.budget)
+    shown = sides if dataset.sides else (run_side(dataset, "right"),)
+    return Plan(read, size, shown, outputs, tuple(runs), tuple(screening), left_out)
+
+
+def resolve(namespace: Mapping[str, Any]) -> Plan:
+    """The plan of notebook 05, from its parameters cell and papermill's; printed.
+
+    Raises: InputError for an unknown name, a wrong type or a value out of range.
+    """
+    plan = plan_of(namespace, asked_for(namespace))
+    print(describe(plan))
+    return plan
+
+
+def plan_of(values: Mapping[str, Any], asked: Mapping[str, Any]) -> Plan:
+    """The plan of what was asked for.
+
+    Args:
+        values: of the parameters of 05 alone, where `asked` has none.
+        asked: of these and of settings of a run.
+    """
+    settings = dict(asked)
+    own = {key: settings.pop(key, values[key]) for key in (*OWN, "side")}
+    known = [*RunConfig.model_fields, *OWN]
+    for key in settings:
+        if key not in known:
+            raise InputError(f"unknown parameter {key}{nearest(key, known)}")
+    run = str(settings.pop("run", ""))
+    return plan_runs(str(own["preset"]), str(own["grid"]), settings | {"side": own["side"]}, run)
+
+
+def describe(plan: Plan) -> str:
+    """What will be run, in lines."""
+    size = plan.grid.sizes[plan.size]
+    lines = [f"{plan.size}: {size.about}"]
+    for name, design in plan.designs.items():
+        runs = [r for r in plan.runs if r.design == name]
+        first = runs[0].config
+        length = f"{first.max_minutes:g} min" if first.max_minutes else f"{first.epochs} epochs"
+        lines.append(
+            f"{name}: {len({r.strategy for r in runs}) - 1} strategies {DESIGNS[name]} "
+            f"{plan.base(name)}, {length} each"
+        )
+        if design.stands_for:
+            lines.append(f"  {plan.base(name)} stands in for {design.stands_for}")
+    seeds = " ".join(map(str, size.seeds))
+    lines.append(f"sides {' '.join(plan.sides)}; seeds {seeds}; {len(plan.runs)} runs")
+    if plan.screening:
+        lines.append(f"after a first look of {len(plan.screening)} short runs")
+    return "\n".join(lines)
+
+
+def promoted(plan: Plan, dropped: Sequence[tuple[str, str]]) -> Plan:
+    """The plan without the runs of (design, strategy) that a first look has ruled out.
+
+    A pair goes with either of its parts; bases always stay.
+    """
+
+    def stays(run: Planned) -> bool:
+        return not any((run.design, part) in gone for part in run.strategy.split(JOINER))
+
+    gone = set(dropped)
+    return replace(plan, runs=tuple(run for run in plan.runs if stays(run)))
+
+
+def changes(plan: Plan, strategy: str, design: str) -> str:
+    """The settings of a strategy, to read."""
+    parts = [
+        getattr(plan.grid.strategies[name], design) or {}
+        for name in strategy.split(JOINER)
+        if name in plan.grid.strategies
+    ]
+    return ", ".join(f"{key} {_plain(value)}" for part in parts for key, value in part.items())
+
+
+def _plain(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _outputs(dataset: Dataset, outputs: Any, name: str) -> Path:
+    """The sweep's folder, outputs/ablation/<name>; checked as a run's name is."""
+    somewhere = {"run": name} | ({"outputs": outputs} if outputs else {})
+    folder = run_folder(configure(somewhere), dataset)
+    return folder.parents[2] / "ablation" / folder.name
+
+
+def plan_table(plan: Plan) -> pd.DataFrame:
+    """A row per design and strategy: settings, group, claim, number of runs; to read."""
+    rows = {}
+    for run in plan.runs:
+        row = rows.setdefault((run.design, run.strategy), {"runs": 0})
+        row["runs"] += 1
+    for (design, strategy), row in rows.items():
+        known = plan.grid.strategies.get(strategy)
+        row["claim"] = "" if known is None or known.claim is None else str(known.claim)
+        row["group"] = known.group if known else ("pair" if JOINER in strategy else "base")
+        row["settings"] = changes(plan, strategy, design)
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.index = pd.MultiIndex.from_tuples(table.index, names=["design", "strategy"])
+    return table[["group", "claim", "settings", "runs"]]

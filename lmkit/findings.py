@@ -1,0 +1,175 @@
+"""What a sweep has found, read from its run folders alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lmkit import verdicts
+from lmkit.ablation import SPLIT, Plan
+from lmkit.planning import JOINER, Planned
+from lmkit.runs import load_run
+from lmkit.stats import compare_paired
+from lmkit.sweep_task import TIMES, failed_notebook, reason
+from lmkit.verdicts import TOGETHER, Family
+
+FINISHED, FAILED, STOPPED, MISSING = "finished", "failed", "interrupted", "not run"
+
+
+def state_of(run: Planned) -> str:
+    """finished, failed, interrupted or not run."""
+    if (run.folder / "metrics.json").exists() and load_run(run.folder).finished:
+        return FINISHED
+    if failed_notebook(run.folder).exists():
+        return FAILED
+    return STOPPED if (run.folder / "checkpoint.pt").exists() else MISSING
+
+
+def run_table(plan: Plan) -> pd.DataFrame:
+    """A row per run.
+
+    Returns: design, strategy, side, seed, state, epochs, train_min (training and validation),
+        wall_min and overhead_s (all besides training; NaN where no sweep timed it), threads,
+        reason (of a failure), folder (relative to the sweep's).
+    """
+    rows = []
+    for run in plan.runs:
+        row = {"design": run.design, "strategy": run.strategy, "side": run.side, "seed": run.seed}
+        row |= {"state": state_of(run)}
+        if row["state"] == FINISHED:
+            row |= _times(run)
+        if row["state"] == FAILED:
+            row["reason"] = reason(run.folder)
+        rows.append(row | {"folder": str(run.folder.relative_to(plan.folder))})
+    columns = [*("design", "strategy", "side", "seed", "state", "epochs", "train_min", "wall_min")]
+    columns += ["overhead_s", "threads", "reason", "folder"]
+    return pd.DataFrame(rows, columns=columns).fillna({"reason": ""})
+
+
+def _times(run: Planned) -> dict[str, float]:
+    history = load_run(run.folder).history
+    train_s = history["seconds"].sum() * run.config.ensemble  # an ensemble's history is the mean
+    found = {"epochs": len(history), "train_min": train_s / 60}
+    path = run.folder / TIMES
+    if path.exists():
+        outside = json.loads(path.read_text(encoding="utf-8"))
+        found |= {
+            "wall_min": outside["wall_s"] / 60,
+            "overhead_s": outside["wall_s"] - train_s,
+            "threads": outside["threads"],
+        }
+    return found
+
+
+def predictions(runs: Sequence[Planned], folder_rows: dict[Path, pd.DataFrame]) -> pd.DataFrame:
+    """The rows compared on of some finished runs, one under the other.
+
+    Args:
+        folder_rows: read before; filled on the way, for tables are used more than once.
+    """
+    for run in runs:
+        if run.folder not in folder_rows:
+            rows = load_run(run.folder).predictions
+            folder_rows[run.folder] = rows[rows["split"] == SPLIT]
+    return pd.concat([folder_rows[run.folder] for run in runs], ignore_index=True)
+
+
+def recipes_on(
+    runs: Sequence[Planned], side: str, sides: Sequence[str], rows: dict[Path, pd.DataFrame]
+) -> dict[str, list[pd.DataFrame]]:
+    """strategy -> predictions on one side or together, a table per seed that is whole.
+
+    A seed counts when all its runs for that side are finished.
+
+    Args:
+        runs: of one design.
+        side: left, right, all, or together.
+        sides: of the sweep.
+        rows: see `predictions`.
+    """
+    found: dict[str, list[pd.DataFrame]] = {}
+    for (strategy, _), group in _grouped(runs).items():
+        wanted = [run for run in group if side == TOGETHER or run.side in (side, "both", "joint")]
+        wanted = wanted or group  # a dataset without sides
+        if all(state_of(run) == FINISHED for run in wanted):
+            table = predictions(wanted, rows)
+            if side == TOGETHER:
+                table = table[table["side"].isin(sides)]
+            found.setdefault(strategy, []).append(table)
+    return verdicts.of_side(found, side)
+
+
+def _grouped(runs: Sequence[Planned]) -> dict[tuple[str, int], list[Planned]]:
+    groups: dict[tuple[str, int], list[Planned]] = {}
+    for run in runs:
+        groups.setdefault((run.strategy, run.seed), []).append(run)
+    return groups
+
+
+def scopes(plan: Plan) -> list[str]:
+    """What results are told for: each side, and both together."""
+    return [*plan.sides, *([TOGETHER] if len(plan.sides) > 1 else [])]
+
+
+def families(plan: Plan) -> dict[tuple[str, str], Family]:
+    """(design, side or together) -> what is compared there; empty where the base is missing."""
+    rows: dict[Path, pd.DataFrame] = {}
+    found = {}
+    for design in plan.designs:
+        runs, base = [r for r in plan.runs if r.design == design], plan.base(design)
+        for side in scopes(plan):
+            recipes = recipes_on(runs, side, plan.sides, rows)
+            pairs = [(*name.split(JOINER), name) for name in recipes if JOINER in name]
+            if base in recipes:
+                found[design, side] = Family(base, recipes, pairs)
+    return found
+
+
+def verdict_table(plan: Plan, known: dict[tuple[str, str], Family] | None = None) -> pd.DataFrame:
+    """All verdicts of a sweep: see `verdicts.judge`, with design and side before it."""
+    tables = []
+    for (design, side), family in (known or families(plan)).items():
+        table = verdicts.judge(family, plan.grid.matters, resamples=2000, permutations=5000)
+        if len(table):
+            tables.append(table.assign(design=design, side=side))
+    if not tables:
+        return pd.DataFrame(columns=["design", "side", "strategy", "figure", "verdict"])
+    whole = pd.concat(tables, ignore_index=True)
+    whole["said"] = [verdicts.worded(row) for row in whole.to_dict("records")]
+    first = ["design", "side", "strategy", "figure"]
+    return whole[[*first, *(name for name in whole if name not in first)]]
+
+
+def pair_table(plan: Plan, known: dict[tuple[str, str], Family] | None = None) -> pd.DataFrame:
+    """All interactions of a sweep: see `verdicts.judge_pairs`, with design and side before it."""
+    tables = [
+        verdicts.judge_pairs(family).assign(design=design, side=side)
+        for (design, side), family in (known or families(plan)).items()
+        if family.pairs
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def ruled_out(plan: Plan) -> dict[tuple[str, str], float]:
+    """(design, strategy) -> effect on SDR at 2 mm, of those that a first look has ruled out.
+
+    Ruled out: even the upper end of the 95 % interval over patients lies `spare` below the base's
+    figure. Slow starters are at risk: what pays only after more epochs than the first look had may
+    be dropped; a larger `spare` keeps more of them.
+    """
+    screen = plan.grid.sizes[plan.size].screen
+    rows: dict[Path, pd.DataFrame] = {}
+    gone = {}
+    for design in plan.designs if screen else ():
+        runs, base = [r for r in plan.screening if r.design == design], plan.base(design)
+        recipes = recipes_on(runs, scopes(plan)[-1], plan.sides, rows)
+        for name, tables in recipes.items():
+            if name != base and JOINER not in name and base in recipes:
+                n = min(len(tables), len(recipes[base]))
+                found = compare_paired(recipes[base][:n], tables[:n], resamples=2000)["sdr"]["2"]
+                if found["interval"] and found["interval"][1] < -screen.spare:
+                    gone[design, name] = found["effect"]
+    return gone

@@ -1,0 +1,231 @@
+"""The ablation's grid, params/ablation.yaml: what is asked, of which recipes, at what size.
+
+A grid holds the claims to test, the strategies that test them, and sizes: which strategies, seeds,
+sides and budget. `lmkit.ablation` makes runs of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lmkit.config import InputError, RunConfig, nearest
+from lmkit.files import project_root, read_yaml
+
+GRID = "params/ablation.yaml"
+EFFECTS = ("sdr_2mm", "median_mm", "failure_rate")  # what is compared
+HIGHER_IS_BETTER = {"sdr_2mm": True, "median_mm": False, "failure_rate": False}
+Settings = dict[str, Any]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Strategy(_Strict):
+    """One thing to try.
+
+    Attributes:
+        says: what its author promises, as text.
+        claim: number of the document's claim that it tests, or none.
+        group: for reading: loss, target, data, ...
+        add: settings that switch it on, over `before`; none = not tried that way.
+        remove: settings that take it out of `recommended`; none = it is not in there.
+        not_run: why it cannot be run here; the report then says so.
+    """
+
+    says: str
+    group: str
+    claim: int | None = None
+    add: Settings | None = None
+    remove: Settings | None = None
+    not_run: str = ""
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Strategy:
+        if not (self.add or self.remove or self.not_run):
+            raise ValueError("expected settings under add: or remove:, or a reason under not_run:")
+        return self
+
+
+class Budget(_Strict):
+    """How long each run trains: epochs, or minutes of training by the clock."""
+
+    epochs: int | None = Field(None, ge=1)
+    minutes: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Budget:
+        if (self.epochs is None) == (self.minutes is None):
+            raise ValueError("expected either epochs or minutes")
+        return self
+
+    @property
+    def settings(self) -> Settings:
+        """As settings of a run."""
+        if self.minutes is None:
+            return {"epochs": self.epochs, "max_minutes": None}
+        return {"epochs": 1000, "max_minutes": self.minutes}
+
+
+class Design(_Strict):
+    """One base recipe and what is changed in it.
+
+    Attributes:
+        base: a preset.
+        stands_for: what the base is a cheaper stand-in for; said wherever its figures are.
+        settings: over the preset, for base and strategies alike.
+        strategies: names, or all that have settings for this design.
+        pairs: of strategies, tried together, for interactions.
+    """
+
+    base: str
+    budget: Budget
+    stands_for: str = ""
+    settings: Settings = {}
+    strategies: list[str] | Literal["all"] = "all"
+    pairs: list[tuple[str, str]] = []
+
+
+class Screen(_Strict):
+    """A cheap first look: every strategy with few epochs and seeds, then those that can still win.
+
+    Attributes:
+        seeds: of the first look.
+        spare: a strategy is dropped when even the upper end of its interval on SDR at 2 mm lies
+            this far below the base, a share.
+    """
+
+    budget: Budget
+    seeds: list[int] = Field([0], min_length=1)
+    spare: float = Field(0.02, ge=0, le=1)
+
+
+class Size(_Strict):
+    """How much is run: designs add (one thing more) and remove (one thing less)."""
+
+    about: str
+    designs: dict[Literal["add", "remove"], Design] = Field(min_length=1)
+    sides: list[Literal["left", "right"]] = Field(["left", "right"], min_length=1)
+    seeds: list[int] = Field([0, 1, 2], min_length=1)
+    data: Settings = {}
+    screen: Screen | None = None
+
+
+class Grid(_Strict):
+    """All of params/ablation.yaml.
+
+    Attributes:
+        claims: number -> the document's words.
+        matters: figure -> smallest difference worth knowing of (share or mm), fixed beforehand.
+    """
+
+    claims: dict[int, str]
+    strategies: dict[str, Strategy]
+    matters: dict[Literal["sdr_2mm", "median_mm", "failure_rate"], float]
+    sizes: dict[str, Size]
+
+    @model_validator(mode="after")
+    def _names_match(self) -> Grid:
+        missing = [name for name in EFFECTS if not self.matters.get(name, 0) > 0]
+        if missing:
+            raise ValueError(f"matters: expected a number > 0 for {', '.join(missing)}, got none")
+        for name, strategy in self.strategies.items():
+            if not re.fullmatch(r"[A-Za-z]\w{0,39}", name):
+                raise ValueError(f"strategies: expected letters, digits and _, got {name!r}")
+            if strategy.claim is not None and strategy.claim not in self.claims:
+                raise ValueError(
+                    f"strategies.{name}.claim: expected one of claims:, got {strategy.claim}"
+                )
+        for size, given in self.sizes.items():
+            for which, design in given.designs.items():
+                self._check_names(f"sizes.{size}.designs.{which}", which, design)
+        return self
+
+    def _check_names(self, where: str, which: str, design: Design) -> None:
+        named = [] if design.strategies == "all" else design.strategies
+        for name in [*named, *(name for pair in design.pairs for name in pair)]:
+            if name not in self.strategies:
+                raise ValueError(
+                    f"{where}: unknown strategy {name!r}{nearest(name, self.strategies)}"
+                )
+            if not getattr(self.strategies[name], which):
+                raise ValueError(
+                    f"{where}: strategy {name} has no settings under {which}:; add them or leave "
+                    "it out"
+                )
+
+    def names(self, size: str, which: str) -> list[str]:
+        """The strategies of a size's design, in the order of the grid."""
+        asked = self.sizes[size].designs[which].strategies  # type: ignore[index]
+        return [
+            name
+            for name, strategy in self.strategies.items()
+            if getattr(strategy, which) and (asked == "all" or name in asked)
+        ]
+
+
+def read_grid(path: str | Path = GRID) -> Grid:
+    """A grid file, checked; a relative path starts here, else at the project.
+
+    Raises: InputError of one line: the file, where in it, expected, got, nearest name.
+    """
+    file = Path(path).expanduser()
+    if not file.is_absolute() and not file.exists():
+        file = project_root() / file
+    stored = read_yaml(file)
+    try:
+        grid = Grid(**stored)
+    except ValidationError as error:
+        raise InputError(f"{file}: {_one_line(error.errors()[0], stored)}") from None
+    except TypeError:
+        raise InputError(f"{file}: expected names as keys, got others") from None
+    for where, settings in _all_settings(grid):
+        for key in settings:
+            if key not in RunConfig.model_fields:
+                hint = nearest(key, RunConfig.model_fields)
+                raise InputError(f"{file}: {where}: unknown parameter {key}{hint}")
+    return grid
+
+
+def _all_settings(grid: Grid) -> list[tuple[str, Settings]]:
+    """(where, settings) of everything in a grid that becomes settings of a run."""
+    found = []
+    for name, strategy in grid.strategies.items():
+        found += [(f"strategies.{name}.{k}", getattr(strategy, k) or {}) for k in ("add", "remove")]
+    for name, size in grid.sizes.items():
+        found.append((f"sizes.{name}.data", size.data))
+        for which, design in size.designs.items():
+            found.append((f"sizes.{name}.designs.{which}.settings", design.settings))
+    return found
+
+
+_MODELS: dict[str, type[BaseModel]] = {
+    "": Grid,
+    "strategies": Strategy,
+    "sizes": Size,
+    "designs": Design,
+    "budget": Budget,
+    "screen": Screen,
+}
+
+
+def _one_line(error: Any, stored: Mapping[str, Any]) -> str:
+    """A pydantic error as: where: expected, got."""
+    where = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    message = re.sub(r"^Value error, ", "", error["msg"])
+    if error["type"] == "extra_forbidden":
+        *place, key = [str(part) for part in error["loc"]]
+        parent = next((part for part in reversed(place) if part in _MODELS), "")
+        known = _MODELS[parent].model_fields
+        return f"{'.'.join(place) or 'grid'}: unknown key {key}{nearest(key, known)}"
+    if error["type"] == "missing":
+        return f"{where}: expected, got none"
+    if error["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    message = re.sub(r"^(Input|Value|List|Dictionary|Tuple) should ", "", message)
+    return f"{where}: expected to {message}, got {error['input']!r}"

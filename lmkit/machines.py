@@ -1,0 +1,127 @@
+"""Where the runs of a sweep go: dask workers of this machine, or those of a scheduler."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from lmkit import sweep_task
+from lmkit.config import InputError
+from lmkit.files import write_text
+
+MEMORY_GB = 3.0  # of a run's process; the 64–1024 network takes 2.7 in training
+LOST = 5  # a run whose worker was lost more often than this counts as failed
+HERE = ".here"  # file that workers must see in the sweep's folder
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Where runs go.
+
+    Attributes:
+        scheduler: address such as tcp://host:8786; empty = workers of this machine, started here.
+        workers: how many on this machine; 0 = as many as cores or GPUs and memory allow.
+    """
+
+    scheduler: str = ""
+    workers: int = 0
+
+
+def how_many(pending: int, asked: int = 0) -> tuple[int, int, int]:
+    """Workers, threads of each, and GPUs to deal out, for some runs on this machine."""
+    cores, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
+    by_memory = int(psutil.virtual_memory().available / 2**30 / MEMORY_GB)
+    most = gpus or min(cores, by_memory)
+    n = min(asked or max(1, most), pending)
+    return n, max(1, cores // n), gpus
+
+
+@contextmanager
+def connect(
+    folder: Path, machines: Machines, pending: int, log: Log
+) -> Iterator[tuple[Any, int, int]]:
+    """A connected client, the number of workers, and GPUs to deal out among them.
+
+    Args:
+        folder: of the sweep; the workers of a scheduler must see it.
+        machines: where to.
+        pending: how many runs there are.
+        log: takes one line at a time.
+    Raises: InputError for a scheduler that does not answer, has no workers, or whose workers do
+        not see the folder.
+    """
+    dask, distributed = _dask()
+    if machines.scheduler:
+        with _connected(distributed, machines.scheduler) as client:
+            _check_folder(client, folder)
+            log(f"scheduler {machines.scheduler}, dashboard {client.dashboard_link}")
+            yield client, len(client.scheduler_info(n_workers=-1)["workers"]), 0
+        return
+    n, threads, gpus = how_many(pending, machines.workers)
+    quiet = {"distributed.scheduler.allowed-failures": LOST}
+    with (
+        dask.config.set(quiet),
+        distributed.LocalCluster(
+            n_workers=n,
+            threads_per_worker=1,  # one run at a time each
+            processes=True,
+            memory_limit=0,  # the runs are processes of their own
+            dashboard_address=None,
+            silence_logs="CRITICAL",
+            env={"OMP_NUM_THREADS": str(threads)},
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        log(f"{n} workers here, {threads} threads each" + (f", {gpus} GPUs" if gpus else ""))
+        yield client, n, gpus
+
+
+def _dask() -> tuple[Any, Any]:
+    try:
+        import dask
+        import distributed
+    except ImportError:
+        raise InputError(
+            "sweep: expected dask and distributed, found none; pip install -e '.[sweep]'"
+        ) from None
+    return dask, distributed
+
+
+@contextmanager
+def _connected(distributed: Any, address: str) -> Iterator[Any]:
+    try:
+        client = distributed.Client(address, timeout=20)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"scheduler: expected a dask scheduler at {address}, got: "
+            f"{str(error).splitlines()[0]}; start one with: dask scheduler"
+        ) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=60)
+        except TimeoutError:
+            raise InputError(
+                f"scheduler: expected a worker at {address} within a minute, got none; start one "
+                f"with: dask worker {address} --nthreads 1"
+            ) from None
+        yield client
+
+
+def _check_folder(client: Any, folder: Path) -> None:
+    """Raises: InputError naming a worker that does not see the sweep's folder."""
+    write_text(folder / HERE, "workers look for this file\n")
+    for worker, found in client.run(sweep_task.sees, str(folder), HERE).items():
+        if not found:
+            raise InputError(
+                f"{worker}: expected to see {folder}, for results come through it, got "
+                "nothing there; name a shared folder: -p outputs /shared/outputs"
+            )

@@ -1,0 +1,133 @@
+"""The runs of one design of a grid: each strategy's settings over the base, per side and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmkit.config import InputError, RunConfig
+from lmkit.data import Dataset
+from lmkit.grid import Budget, Design, Grid, Settings
+from lmkit.parameters import configure, settings_hash
+from lmkit.runs import run_folder
+
+PLACES = ("side", "preset", "run", "outputs")  # settings that say where, not what
+JOINER = " + "  # between the two strategies of a pair
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a sweep.
+
+    Attributes:
+        design: add or remove.
+        strategy: its name, that of a pair, or the base preset's for the base itself.
+        seed: of the run.
+        side: left, right, both or joint.
+        config: all settings.
+        preset: the base.
+        asked: the settings over the preset, as papermill gets them.
+        folder: where the run is kept.
+    """
+
+    design: str
+    strategy: str
+    seed: int
+    side: str
+    config: RunConfig
+    preset: str
+    asked: dict[str, Any]
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        """design, strategy, side and seed, to read."""
+        return f"{self.design} {self.strategy}, {self.side}, seed {self.seed}"
+
+
+def recipes_of(
+    grid: Grid, size: str, name: str, dataset: Dataset, left_out: dict[tuple[str, str], str]
+) -> dict[str, Settings]:
+    """Strategy or pair -> settings over the base; what cannot be run goes into `left_out`."""
+    design, recipes = grid.sizes[size].designs[name], {}  # type: ignore[index]
+    for strategy in grid.names(size, name):
+        settings = getattr(grid.strategies[strategy], name)
+        needs_sides = settings.get("side") or settings.get("pool_sides") is not None
+        if grid.strategies[strategy].not_run:
+            left_out[name, strategy] = grid.strategies[strategy].not_run
+        elif needs_sides and not dataset.sides:
+            left_out[name, strategy] = f"{dataset.name} has no sides"
+        else:
+            recipes[strategy] = settings
+    for first, second in design.pairs:
+        if first in recipes and second in recipes:
+            mine, other = recipes[first], recipes[second]
+            clash = [key for key in mine if other.get(key, mine[key]) != mine[key]]
+            if clash:
+                raise InputError(
+                    f"pairs: expected strategies that go together, got {first} and {second}, which "
+                    f"set {clash[0]} differently"
+                )
+            recipes[f"{first}{JOINER}{second}"] = recipes[first] | recipes[second]
+    return recipes
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes the planned runs of one design."""
+
+    grid: Grid
+    name: str
+    design: Design
+    data: Settings
+    given: Settings
+    outputs: Path
+    dataset: Dataset
+    sides: tuple[str, ...]
+
+    def runs(
+        self, recipes: Mapping[str, Settings], seeds: Sequence[int], budget: Budget
+    ) -> list[Planned]:
+        """Base and strategies with a budget, all seeds and sides; a seed is whole before the next,
+        so that an interrupted sweep has something to compare."""
+        base = Path(self.design.base).stem
+        if base in recipes:
+            raise InputError(f"strategies: expected other names than the base's, got {base}")
+        first = self.data | self.design.settings | budget.settings
+        first |= {k: v for k, v in self.given.items() if k not in PLACES}
+        found = []
+        for seed in seeds:
+            for strategy, settings in {base: {}, **recipes}.items():
+                found += self._of(strategy, first | settings | {"seed": seed}, budget)
+        self._check(found, base)
+        return found
+
+    def _of(self, strategy: str, settings: Settings, budget: Budget) -> Iterator[Planned]:
+        for side in (settings["side"],) if "side" in settings else self.sides:
+            asked = settings | {"side": side, "outputs": str(self.outputs)}
+            try:
+                config = configure({"preset": self.design.base} | asked)
+            except InputError as error:
+                raise InputError(f"{self.name} {strategy}: {error}") from None
+            plain = strategy.replace(JOINER, "-and-")
+            name = f"{self.name}-{plain}-s{config.seed}-{settings_hash(config)}"
+            config = config.model_copy(update={"run": name})
+            folder = run_folder(config, self.dataset)
+            yield Planned(
+                *(self.name, strategy, config.seed, side, config),
+                self.design.base,
+                asked | {"run": name},
+                folder,
+            )
+
+    def _check(self, runs: Sequence[Planned], base: str) -> None:
+        """Refuse a strategy that leaves everything as it is."""
+        bases = {(r.side, settings_hash(r.config)) for r in runs if r.strategy == base}
+        for run in runs:
+            if run.strategy != base and (run.side, settings_hash(run.config)) in bases:
+                raise InputError(
+                    f"{self.name} {run.strategy}: expected settings that differ from {base}'s, "
+                    "got the same; leave it out of this design"
+                )

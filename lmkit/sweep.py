@@ -1,0 +1,195 @@
+"""The runs of an ablation, by dask: on this machine, or on the workers of a scheduler.
+
+python -m lmkit.sweep --preset quick; --scheduler tcp://host:8786 for a cluster. Every run is 03 in
+a process and a folder of its own (`lmkit.sweep_task`), and results come through the folders alone.
+Finished runs are skipped and interrupted ones go on, so whatever is killed, call it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from lmkit import sweep_task
+from lmkit.ablation import Plan, describe, plan_runs, plan_table, promoted
+from lmkit.batches import canvas_for
+from lmkit.config import InputError
+from lmkit.data import open_for
+from lmkit.findings import FINISHED, ruled_out, state_of
+from lmkit.grid import GRID
+from lmkit.machines import LOST, Log, Machines, connect
+from lmkit.notebooks import value_of
+from lmkit.planning import Planned
+from lmkit.sweep_cost import Cost, estimate
+
+
+def run_sweep(plan: Plan, machines: Machines | None = None, log: Log = print) -> dict[str, str]:
+    """Run what is not finished yet; call it again after any interruption.
+
+    Args:
+        plan: see `lmkit.ablation.plan_runs`; one with a first look is screened before.
+        machines: where to.
+        log: takes one line at a time.
+    Returns: label -> reason of the runs that failed; the others are finished.
+    Raises: InputError where no run could start: data, scheduler, folder.
+    """
+    machines = machines or Machines()
+    failed: dict[str, str] = {}
+    if plan.screening:
+        failed |= _run_all(plan, plan.screening, machines, log)
+        gone = ruled_out(plan)
+        for (design, strategy), effect in gone.items():
+            log(f"ruled out by the first look: {design} {strategy}, {100 * effect:+.1f} points")
+        plan = promoted(plan, list(gone))
+    return failed | _run_all(plan, plan.runs, machines, log)
+
+
+def _run_all(plan: Plan, runs: Sequence[Planned], machines: Machines, log: Log) -> dict[str, str]:
+    done = [run for run in runs if state_of(run) == FINISHED]
+    pending = [run for run in runs if run not in done]
+    if not pending:
+        log(f"{len(done)} runs, all finished before: nothing is trained")
+        return {}
+    prepare(pending)
+    with connect(plan.folder, machines, len(pending), log) as (client, n, gpus):
+        cost = estimate(pending, done, n)
+        log(told(cost, len(done), n))
+        return _followed(client, pending, n, gpus, cost, log)
+
+
+def told(cost: Cost, done: int, workers: int) -> str:
+    """The estimate, in a line."""
+    source = "this sweep's finished runs" if cost.measured else "a short look at the base"
+    return (
+        f"{cost.runs} runs to do, {done} finished before; {workers} workers; about "
+        f"{cost.wall_s / 60:.0f} min by {source}"
+    )
+
+
+def prepare(runs: Sequence[Planned]) -> None:
+    """Decode the images of all runs into the cache once, so that workers need not each do it.
+
+    Raises: InputError for data that cannot be used, before anything runs.
+    """
+    seen = set()
+    for run in runs:
+        config = run.config
+        key = (config.dataset, config.phantom_patients, config.input_hw, config.keep_aspect)
+        if key not in seen:
+            seen.add(key)
+            canvas_for(open_for(config), config)
+
+
+def _followed(
+    client: Any, pending: Sequence[Planned], workers: int, gpus: int, cost: Cost, log: Log
+) -> dict[str, str]:
+    """Submit runs and tell how they get on; returns label -> reason of those that failed."""
+    from distributed import as_completed
+
+    futures = {
+        client.submit(
+            sweep_task.run_one,
+            *(run.preset, run.asked, str(run.folder), gpus),
+            key=str(run.folder),
+            pure=False,
+            priority=-place,  # in the plan's order
+        ): run
+        for place, run in enumerate(pending)
+    }
+    failed: dict[str, str] = {}
+    board = _Board(len(pending), workers, cost, log)
+    try:
+        for future in as_completed(futures):
+            run, found = futures[future], _result(future)
+            if not found["ok"]:
+                failed[run.label] = found["reason"]
+            board.tell(run, found, len(failed))
+    except KeyboardInterrupt:
+        client.cancel(list(futures))
+        log("stopped; the same call goes on from here")
+        raise
+    finally:
+        board.close()
+    return failed
+
+
+def _result(future: Any) -> dict[str, Any]:
+    """What `run_one` returned, or why it could not."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    if type(error).__name__ == "KilledWorker":
+        said = f"its worker was lost more than {LOST} times; out of memory?"
+    return {"ok": False, "wall_s": 0.0, "reason": said}
+
+
+class _Board:
+    """Progress: a bar where a person looks, a line for each run in a log."""
+
+    def __init__(self, total: int, workers: int, cost: Cost, log: Log) -> None:
+        self.total, self.workers, self.cost, self.log = total, workers, cost, log
+        self.begun, self.done, self.walls = time.perf_counter(), 0, 0.0
+        watched = sys.stderr.isatty()
+        self.bar = tqdm(total=total, disable=not watched, desc="runs", unit="run")
+
+    def tell(self, run: Planned, found: dict[str, Any], failed: int) -> None:
+        """One run is over."""
+        self.done += 1
+        self.walls += found["wall_s"]
+        left = self.total - self.done
+        pace = self.walls / self.done or self.cost.wall_s * self.workers / self.total
+        minutes = pace * max(left / self.workers, left > 0) / 60
+        state = (
+            f"{self.done - failed} finished, {min(self.workers, left)} running, {failed} failed, "
+            f"about {minutes:.0f} min left"
+        )
+        self.bar.set_postfix_str(state)
+        self.bar.update()
+        what = "" if found["ok"] else f": failed, {found['reason']}"
+        if self.bar.disable or not found["ok"]:
+            line = f"{self.done}/{self.total} {run.label}, {found['wall_s']:.0f} s{what}; {state}"
+            self.bar.write(line) if not self.bar.disable else self.log(line)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self.bar.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 1 for wrong input, or when every run failed."""
+    parser = argparse.ArgumentParser(prog="python -m lmkit.sweep", description=__doc__)
+    parser.add_argument("--preset", default="quick", help="a size in the grid")
+    parser.add_argument("--grid", default=GRID, help="the grid's file")
+    parser.add_argument("--run", default="", help="name of the sweep's folder")
+    parser.add_argument("--scheduler", default="", help="address of a dask scheduler")
+    parser.add_argument("--workers", type=int, default=0, help="on this machine; 0: as fit")
+    parser.add_argument("--plan", action="store_true", help="only say what would be run")
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"))
+    asked = parser.parse_args(arguments)
+    try:
+        given = {key: value_of(key, text) for key, text in asked.p}
+        plan = plan_runs(asked.preset, asked.grid, given, asked.run)
+        print(describe(plan))
+        if asked.plan:
+            print(plan_table(plan).to_string())
+            return 0
+        failed = run_sweep(plan, Machines(asked.scheduler, asked.workers))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    for label, why in failed.items():
+        print(f"failed: {label}: {why}")
+    print(f"runs: {plan.folder}")
+    return int(len(failed) == len(plan.runs))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""What a worker of a sweep does: one run, in a process of its own, its result left in the folder.
+
+Workers import only this, so it stays light: no torch here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lmkit.files import project_root, write_json
+
+LOCK_S = 120.0  # how long to wait for a killed worker's process to let go of a run folder
+POLL_S = 0.2
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_OWN = threading.local()  # a run server for each thread of a worker
+TIMES = "sweep.json"  # in the run folder: what the sweep measured from outside
+
+
+def log_path(folder: Path) -> Path:
+    """Where the log of a run is: logs/<side>-<run>.log in the sweep's folder."""
+    return folder.parents[2] / "logs" / f"{folder.parent.name}-{folder.name}.log"
+
+
+def failed_notebook(folder: Path) -> Path:
+    """The executed notebook of a run that failed."""
+    return folder.parent / f"{folder.name}.03_train.failed.ipynb"
+
+
+def run_one(preset: str, asked: Mapping[str, Any], folder: str, gpus: int = 0) -> dict[str, Any]:
+    """Train one run by 03_train in a process of its own; a finished one is only opened.
+
+    Threads per run are those of OMP_NUM_THREADS in the worker's environment; dask sets 1 where the
+    worker was started without it.
+
+    Args:
+        preset, asked: the base and the settings over it.
+        folder: of the run.
+        gpus: on this machine, to be dealt out among its workers; 0: leave that to the environment.
+    Returns: ok, reason (of a failure, one line), wall_s.
+    """
+    begun, path = time.perf_counter(), Path(folder)
+    wait_until_free(path)
+    parameters = {"preset": preset, **asked}
+    answer = _answer({"log": str(log_path(path)), "parameters": parameters}, gpus)
+    wall_s = time.perf_counter() - begun
+    if answer["ok"]:
+        _write_times(path, wall_s)
+    return answer | {"wall_s": wall_s}
+
+
+def wait_until_free(folder: Path, longest_s: float = LOCK_S) -> None:
+    """Wait for whoever writes a run folder; after `longest_s` the run itself says who is in it."""
+    until = time.monotonic() + longest_s
+    while folder.is_dir() and time.monotonic() < until:
+        with (folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                time.sleep(POLL_S)
+
+
+def reason(folder: Path) -> str:
+    """Why a run failed, in one line, from its log; empty where the log does not say."""
+    try:
+        lines = log_path(folder).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return errors[-1] if errors else ""
+
+
+def sees(folder: str, name: str) -> bool:
+    """Whether a worker sees a file that the sweep has just written."""
+    return (Path(folder) / name).exists()
+
+
+def _answer(job: dict[str, Any], gpus: int) -> dict[str, Any]:
+    """What the thread's run server says to a job; a server that ends has failed it."""
+    server, cancelled = _server(Path(job["log"]).parent, gpus), _cancelled()
+    try:
+        server.stdin.write(json.dumps(job).encode() + b"\n")
+        server.stdin.flush()
+    except OSError:
+        return {"ok": False, "reason": _ended(server)}
+    while True:
+        ready, _, _ = select.select([server.stdout], [], [], POLL_S)
+        if ready:
+            line = server.stdout.readline()
+            return json.loads(line) if line else {"ok": False, "reason": _ended(server)}
+        if cancelled() and not server.stdin.closed:
+            server.stdin.close()  # it stops its notebook and ends
+
+
+def _server(logs: Path, gpus: int) -> subprocess.Popen[bytes]:
+    """The run server of this thread, started where there is none; see `lmkit.run_server`.
+
+    It lasts from run to run, for starting Python, torch and papermill takes seconds. What it and
+    its kernels say by themselves goes to logs/server-<host>-<process>.log.
+    """
+    server = getattr(_OWN, "server", None)
+    if server is None or server.poll() is not None or server.stdin.closed:
+        logs.mkdir(parents=True, exist_ok=True)
+        with (logs / f"server-{socket.gethostname()}-{os.getpid()}.log").open("ab") as log:
+            _OWN.server = server = subprocess.Popen(
+                [sys.executable, "-m", "lmkit.run_server"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=_environment(gpus),
+                cwd=project_root(),
+                start_new_session=True,  # Ctrl-C reaches the sweep, which then tells its workers
+            )
+    return server
+
+
+def _ended(server: subprocess.Popen[bytes]) -> str:
+    code = server.wait()
+    return f"killed by signal {-code}; out of memory?" if code < 0 else f"ended with code {code}"
+
+
+def _environment(gpus: int) -> dict[str, str]:
+    found = dict(os.environ)
+    threads = found.get("OMP_NUM_THREADS", "1")
+    found |= dict.fromkeys(THREADS, threads)
+    if gpus:
+        from distributed import get_worker  # present wherever this runs; the parent may lack it
+
+        found["CUDA_VISIBLE_DEVICES"] = str(int(get_worker().name) % gpus)
+    return found
+
+
+def _cancelled() -> Callable[[], bool]:
+    """Tells whether dask has given up the task that asks; never outside a worker."""
+    from distributed import get_worker  # present wherever this runs; the parent may lack it
+
+    try:
+        worker = get_worker()
+    except ValueError:
+        return lambda: False
+    key = worker.get_current_task()
+
+    def given_up() -> bool:
+        task = worker.state.tasks.get(key)
+        return task is None or task.state == "cancelled"
+
+    return given_up
+
+
+def _write_times(folder: Path, wall_s: float) -> None:
+    """Add an attempt to the run's sweep.json."""
+    path = folder / TIMES
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found = {
+        "wall_s": before.get("wall_s", 0.0) + wall_s,
+        "threads": int(os.environ.get("OMP_NUM_THREADS", "1")),
+        "host": socket.gethostname(),
+    }
+    write_json(path, found)

@@ -1,0 +1,151 @@
+"""The verdict on each strategy, by a rule that was fixed before anything was run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from lmkit.contrasts import Spread, compare, interaction, seed_spread
+from lmkit.grid import EFFECTS, HIGHER_IS_BETTER
+from lmkit.stats import holm
+
+TOGETHER = "together"
+MIN_SEEDS, MIN_PATIENTS = 2, 10
+HELPS, HURTS, TOO_FEW = "helps", "hurts", "not enough runs"
+UNITS = {"sdr_2mm": "points", "median_mm": "mm", "failure_rate": "points"}
+TITLES = {"sdr_2mm": "SDR at 2 mm", "median_mm": "median", "failure_rate": "failures > 4 mm"}
+
+RULE = """\
+1. A strategy is compared with its base on the same validation patients, seeds averaged, for SDR at
+   2 mm, the median error and the failure rate; for the left, the right, and both together.
+2. The interval (95 %) and the p value count patients and seeds: patients are resampled whole, and
+   the spread from seed to seed is added. The p values of one side and one figure are adjusted for
+   all strategies looked at (Holm).
+3. helps, hurts: the adjusted p is at most 0.05.
+4. no effect larger than x: not so, and no end of the interval is further from 0 than what matters
+   (fixed in the grid); x is the end further away.
+5. not enough runs: everything else; also fewer than two seeds or ten patients. Beside it stands the
+   smallest effect that such a sweep would have seen four times in five."""
+
+Recipes = Mapping[str, Sequence[pd.DataFrame]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is compared together: one base, one side.
+
+    Attributes:
+        base: name of the base among `recipes`.
+        recipes: name -> predictions of the split compared on, a table per seed.
+        pairs: (first, second, both) names, for interactions.
+    """
+
+    base: str
+    recipes: Recipes
+    pairs: Sequence[tuple[str, str, str]] = field(default_factory=list)
+
+
+def of_side(recipes: Recipes, side: str) -> dict[str, list[pd.DataFrame]]:
+    """The rows of one side, or all of them for `together`; recipes without any are left out."""
+    if side == TOGETHER:
+        return {name: list(tables) for name, tables in recipes.items()}
+    kept = {n: [t[t["side"] == side] for t in tables] for n, tables in recipes.items()}
+    return {name: tables for name, tables in kept.items() if all(len(t) for t in tables)}
+
+
+def judge(
+    family: Family, matters: Mapping[str, float], level: float = 0.95, **settings: Any
+) -> pd.DataFrame:
+    """Verdicts on all strategies of a family.
+
+    Args:
+        family: base and strategies, on one side or together.
+        matters: figure -> smallest difference worth knowing of, a share or mm.
+        level: of intervals; the adjusted p is held against 1 - level.
+        settings: of `compare_paired`, such as resamples and permutations.
+    Returns: a row per strategy and figure: strategy, figure, base, value, effect, low, high, p,
+        p_holm, detectable, verdict, bound (x of `no effect larger than x`), patients, seeds,
+        patients_sd, seeds_sd; shares as shares, mm as mm. NaN where nothing can be said.
+    """
+    base = family.recipes[family.base]
+    others = {n: t for n, t in family.recipes.items() if n != family.base}
+    spread = seed_spread(family.recipes)
+    rows = []
+    for name, tables in others.items():
+        variances = (spread.own[family.base], spread.own[name])
+        found = compare(
+            base, tables, variances, spread.df, max(len(others), 1), level=level, **settings
+        )
+        rows += [{"strategy": name, "figure": f} | _row(found[f]) for f in EFFECTS]
+    table = pd.DataFrame(rows)
+    if table.empty:
+        return table
+    for _, part in table.groupby("figure"):
+        known = part["p"].notna()
+        table.loc[part.index[known], "p_holm"] = holm(part.loc[known, "p"].to_numpy())
+    verdicts = [_verdict(row, matters, 1 - level) for row in table.to_dict("records")]
+    table["verdict"], table["bound"] = zip(*verdicts, strict=True)
+    return table
+
+
+def judge_pairs(family: Family, spread: Spread | None = None) -> pd.DataFrame:
+    """What pairs give beyond the sum of their parts.
+
+    Returns: a row per pair and figure: pair, figure, effect, low, high, p, p_holm, detectable.
+    """
+    spread = spread or seed_spread(family.recipes)
+    rows = []
+    for first, second, both in family.pairs:
+        names = (family.base, first, second, both)
+        if all(name in family.recipes for name in names):
+            recipes = [family.recipes[name] for name in names]
+            found = interaction(recipes, [spread.own[name] for name in names], spread.df)
+            for figure in EFFECTS:
+                low, high = found[figure]["interval"]
+                row = {k: found[figure][k] for k in ("effect", "p", "detectable")}
+                rows.append({"pair": both, "figure": figure, "low": low, "high": high} | row)
+    table = pd.DataFrame(rows)
+    for _, part in table.groupby("figure") if len(table) else ():
+        table.loc[part.index, "p_holm"] = holm(part["p"].to_numpy())
+    return table
+
+
+def worded(row: Mapping[str, Any]) -> str:
+    """A verdict to read: with x and what could have been seen."""
+    unit, times = UNITS[row["figure"]], 1 if row["figure"] == "median_mm" else 100
+    if row["verdict"] == "no effect":
+        return f"no effect larger than {times * row['bound']:.2g} {unit}"
+    if row["verdict"] == TOO_FEW and row["detectable"] == row["detectable"]:
+        return f"{TOO_FEW}; {times * row['detectable']:.2g} {unit} would have been seen"
+    return str(row["verdict"])
+
+
+def _row(found: Mapping[str, Any]) -> dict[str, Any]:
+    low, high = found["interval"] or (None, None)
+    row = {key: found[key] for key in ("effect", "p", "detectable", "patients_sd", "seeds_sd")}
+    numbers = row | {"base": found["a"], "value": found["b"], "low": low, "high": high}
+    row = {key: float("nan") if value is None else float(value) for key, value in numbers.items()}
+    return (
+        row
+        | {"p_holm": float("nan")}
+        | {
+            "patients": found["n_patients"],
+            "seeds": min(found["n_seeds"]),
+        }
+    )
+
+
+def _verdict(
+    row: Mapping[str, Any], matters: Mapping[str, float], alpha: float
+) -> tuple[str, float]:
+    """(verdict, bound) of one row, by RULE."""
+    figure, bound = str(row["figure"]), max(abs(row["low"]), abs(row["high"]))
+    enough = row["seeds"] >= MIN_SEEDS and row["patients"] >= MIN_PATIENTS
+    if not enough or row["p_holm"] != row["p_holm"]:
+        return TOO_FEW, float("nan")
+    if row["p_holm"] <= alpha and row["effect"] != 0:
+        return (HELPS if (row["effect"] > 0) == HIGHER_IS_BETTER[figure] else HURTS), bound
+    return ("no effect" if bound <= matters[figure] else TOO_FEW), bound

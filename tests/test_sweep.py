@@ -1,0 +1,221 @@
+"""Sweeps that are interrupted in every way, on a dataset that trains in a second."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from conftest import TINY, write_native
+
+from lmkit import ablation, findings, runs, sweep, sweep_cost, sweep_task
+from lmkit.config import InputError
+from lmkit.machines import how_many
+
+GRID = {
+    "claims": {1: "a claim"},
+    "matters": {"sdr_2mm": 0.02, "median_mm": 0.1, "failure_rate": 0.02},
+    "strategies": {
+        "wider": {"claim": 1, "group": "target", "says": "something", "add": {"sigma_px": 2.0}},
+        # a mirrored image of one side is the other side: training refuses it
+        "crash": {"group": "data", "says": "fails", "add": {"augment": "mirror"}},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sweep")
+    write_native(folder / "crosses", n=12)
+    return folder
+
+
+def grid(place: Path, name: str, epochs: int, strategies: list[str], seeds=(0,)) -> Path:
+    """A grid file with one size, `small`: one side, some epochs."""
+    data = {key: list(v) if isinstance(v, tuple) else v for key, v in TINY.items()}
+    data |= {"dataset": str(place / "crosses"), "augment": "none"}
+    design = {"base": "quick", "budget": {"epochs": epochs}, "strategies": strategies}
+    size = {"about": "a test", "sides": ["right"], "seeds": list(seeds), "designs": {"add": design}}
+    del data["epochs"]
+    path = place / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(GRID | {"sizes": {"small": size | {"data": data}}}))
+    return path
+
+
+def planned(place: Path, name: str, **how) -> ablation.Plan:
+    return ablation.plan_runs(
+        "small", grid(place, name, **how), {"outputs": str(place / name)}, "sweep"
+    )
+
+
+def command(plan_of: Path, place: Path, *more: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "lmkit.sweep", "--grid", str(plan_of), "--preset", "small"),
+        *("--run", "sweep", "-p", "outputs", str(place / plan_of.stem), *more),
+    ]
+
+
+def wait_for(condition, longest_s: float = 90):
+    until = time.monotonic() + longest_s
+    while not (found := condition()):
+        assert time.monotonic() < until, "waited too long"
+        time.sleep(0.1)
+    return found
+
+
+def epochs_of(run: ablation.Planned) -> list[int]:
+    return runs.load_run(run.folder).history["epoch"].tolist()
+
+
+def epochs_logged(run: ablation.Planned) -> list[int]:
+    """The epochs that the run's last process trained."""
+    lines = sweep_task.log_path(run.folder).read_text()
+    return [int(n) for n in re.findall(r"^epoch +(\d+)/", lines, re.MULTILINE)]
+
+
+def test_a_crash_is_told_while_the_rest_completes_and_a_second_call_trains_nothing(place):
+    plan = planned(place, "crash", epochs=2, strategies=["wider", "crash"])
+    said: list[str] = []
+    failed = sweep.run_sweep(plan, log=said.append)
+    (label,) = failed
+    assert label == "add crash, right, seed 0"
+    assert "mirror" in failed[label]
+    table = findings.run_table(plan).set_index("strategy")
+    assert table["state"].to_dict() == {
+        "quick": "finished",
+        "wider": "finished",
+        "crash": "failed",
+    }
+    assert "mirror" in table.loc["crash", "reason"]
+    assert table.loc["wider", "epochs"] == 2
+    assert table.loc["wider", "wall_min"] > table.loc["wider", "train_min"]
+    kept = next(run for run in plan.runs if run.strategy == "crash").folder
+    assert "mirror" in sweep_task.failed_notebook(kept).read_text()
+    assert any(re.search(r"3/3 .*about 0 min left", line) for line in said)
+
+    done = planned(place, "crash", epochs=2, strategies=["wider"])
+    before, said = time.perf_counter(), []
+    assert sweep.run_sweep(done, log=said.append) == {}
+    assert time.perf_counter() - before < 2
+    assert said == ["2 runs, all finished before: nothing is trained"]
+
+
+def test_killing_a_worker_and_then_the_whole_sweep_loses_and_repeats_nothing(place):
+    path = grid(place, "killed", epochs=60, strategies=["wider"])
+    plan = planned(place, "killed", epochs=60, strategies=["wider"])
+    first = plan.runs[0]
+    out = (place / "killed.txt").open("w")
+    process = subprocess.Popen(command(path, place, "--workers", "1"), stdout=out, stderr=out)
+    wait_for((first.folder / "checkpoint.pt").exists)
+    server = _server_of(process.pid)
+    server.parent().send_signal(signal.SIGKILL)  # the worker; its nanny starts another
+    wait_for(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: len(epochs_logged(first)) and epochs_logged(first)[0] > 1)  # it went on
+    process.kill()
+    process.wait()
+    out.close()
+    wait_for(lambda: not _writing(first.folder))
+    assert findings.state_of(plan.runs[-1]) != "finished", "killed too late to show anything"
+
+    assert sweep.main(command(path, place)[3:]) == 0
+    for run in plan.runs:
+        assert findings.state_of(run) == "finished"
+        assert epochs_of(run) == list(range(1, 61))
+    again = epochs_logged(first)
+    assert not again or again[0] > 1, "trained from the start again"
+
+
+def _server_of(pid: int) -> psutil.Process:
+    """The run server below a sweep's process."""
+    return wait_for(
+        lambda: next(
+            (
+                child
+                for child in psutil.Process(pid).children(recursive=True)
+                if "lmkit.run_server" in child.cmdline()
+            ),
+            None,
+        )
+    )
+
+
+def _writing(folder: Path) -> bool:
+    """Whether a process holds the lock of a run folder."""
+    import fcntl
+
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def test_a_scheduler_and_two_workers_started_by_hand_take_the_runs(place):
+    plan = planned(place, "cluster", epochs=1, strategies=["wider"])
+    dask = [sys.executable, "-m", "dask"]
+    address = place / "scheduler.json"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen(
+            [*dask, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(address)],
+            **quiet,
+        )
+    ]
+    try:
+        wait_for(address.exists)
+        tcp = json.loads(address.read_text())["address"].replace("0.0.0.0", "127.0.0.1")
+        for _ in range(2):
+            worker = [*dask, "worker", tcp, "--nthreads", "1", "--no-dashboard"]
+            worker += ["--local-directory", str(place)]
+            started.append(subprocess.Popen(worker, env=environment, **quiet))
+        said: list[str] = []
+        assert sweep.run_sweep(plan, sweep.Machines(scheduler=tcp), said.append) == {}
+        assert any("2 workers" in line for line in said) or any(
+            "1 workers" in line for line in said
+        )
+        assert all(findings.state_of(run) == "finished" for run in plan.runs)
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait(20)
+
+
+def test_no_scheduler_at_an_address_is_one_line(place):
+    plan = planned(place, "nobody", epochs=1, strategies=["wider"])
+    with pytest.raises(InputError, match=r"expected a dask scheduler at tcp://127\.0\.0\.1:9, got"):
+        sweep.run_sweep(plan, sweep.Machines(scheduler="tcp://127.0.0.1:9"), lambda _line: None)
+
+
+def test_workers_share_the_cores_of_a_machine(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: _Memory(13 * 2**30))
+    assert how_many(pending=100)[:2] == (4, 2)  # 3 GB a run
+    assert how_many(pending=3)[:2] == (3, 2)
+    assert how_many(pending=100, asked=8)[:2] == (8, 1)
+
+
+class _Memory:
+    def __init__(self, available: int) -> None:
+        self.available = available
+
+
+def test_an_estimate_learns_from_finished_runs_and_counts_what_costs_more(place, monkeypatch):
+    plan = planned(place, "estimate", epochs=10, strategies=["wider"], seeds=(0, 1))
+    look = {"label_sets": 30, "train_images_per_s": 10.0}  # 3 s an epoch
+    monkeypatch.setattr(sweep_cost, "in_process", lambda _settings, _seconds: look)
+    found = sweep_cost.estimate(plan.runs, [], workers=2)
+    overhead = 4 * sweep_cost.OVERHEAD_S / 2
+    assert found.wall_s == pytest.approx(4 * 10 * 3 + overhead)
+    assert not found.measured
+    monkeypatch.setattr(sweep_cost, "_epoch_s", lambda _design, _finished: 5.0)
+    found = sweep_cost.estimate(plan.runs, plan.runs[:1], workers=2)
+    assert found.wall_s == pytest.approx(4 * 10 * 5 / 2 + overhead)
+    assert found.measured
