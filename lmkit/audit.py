@@ -10,9 +10,10 @@ from lmkit.audit_causes import Findings, Model
 from lmkit.audit_repair import apply_repair
 from lmkit.audit_sets import LabelSets, Size, read_sets
 from lmkit.audit_shape import robust_z
+from lmkit.check import check_dataset
 from lmkit.samples import Samples
 
-__all__ = ["apply_repair", "audit_labels", "shape_outliers"]
+__all__ = ["apply_repair", "audit_labels", "check_dataset", "shape_outliers"]
 
 FOUND = ["image", "side", "score", "cause", "repair"]
 GAIN = 6.0  # nats of log-likelihood that undoing a gross fault has to gain

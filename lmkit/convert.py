@@ -1,17 +1,11 @@
-"""Datasets from one format to another, and predictions to formats of other programs.
-
-python -m lmkit.data convert SRC DST [--to native | coco | labelme | text]
-python -m lmkit.data predictions predictions.csv DST --to native | coco | labelme | pg
-"""
+"""Datasets from one format to another, and predictions to formats of other programs."""
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +14,6 @@ import pandas as pd
 
 from lmkit.coco import coco_of
 from lmkit.config import InputError
-from lmkit.dicom import is_dicom
 from lmkit.files import read_yaml, write_json, write_text
 from lmkit.formats import read_dataset, stray_images
 from lmkit.images import image_size
@@ -194,54 +187,3 @@ def _as_tables(table: pd.DataFrame, images: Path | None) -> tuple[Tables, dict[s
     sides = tuple(sorted(set(table["side"]) - {NO_SIDE}))
     landmarks = tuple(dict.fromkeys(table["landmark"]))
     return Tables(plain_name("predictions"), landmarks, sides, rows, table, paths), sizes
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line of `python -m lmkit.data`; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lmkit.data",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("convert", help="a dataset from one format to another")
-    one.add_argument("source", help="a dataset folder, or a label file in its folder")
-    one.add_argument("target", help="a new folder")
-    one.add_argument("--to", choices=WRITERS, default="native")
-    two = commands.add_parser("predictions", help="predictions to a format of other programs")
-    two.add_argument("source", help="predictions.csv, or a table of lmkit.predict")
-    two.add_argument("target", help="a new folder")
-    two.add_argument("--to", choices=OUT, default="native")
-    two.add_argument("--images", help="the images' folder, for their sizes")
-    two.add_argument("--split", help="of predictions.csv: this one only")
-    given = parser.parse_args(arguments)
-    try:
-        lines = _convert(given) if given.command == "convert" else _predictions(given)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print("\n".join(lines))
-    return 0
-
-
-def _convert(given: argparse.Namespace) -> list[str]:
-    lost = convert(given.source, given.target, given.to)
-    tables = read_dataset(Path(given.target).expanduser())
-    counts = f"{len(tables.images)} images, {len(tables.landmarks)} points, "
-    counts += f"{len(tables.names)} landmarks, sides: {', '.join(tables.sides) or 'none'}"
-    lines = [f"{given.target}: {counts}", *(f"not carried over: {line}" for line in lost)]
-    if any(is_dicom(path) for path in tables.paths.values()):
-        lines.append("the DICOM files are copied whole, with what their headers say of the patient")
-    return lines
-
-
-def _predictions(given: argparse.Namespace) -> list[str]:
-    try:
-        table = pd.read_csv(
-            given.source, keep_default_na=True, dtype={"image": str, "landmark": str}
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(f"{given.source}: expected a CSV table, got: {error}") from None
-    if given.split:
-        table = table[table["split"] == given.split] if "split" in table else table
-    return [str(path) for path in write_predictions(table, given.target, given.to, given.images)]

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from lmkit import phantom, phantom_faults
+from lmkit.commands import main
 from lmkit.config import InputError, RunConfig
-from lmkit.convert import main
 from lmkit.files import project_root
 from lmkit.formats import read_dataset
 from lmkit.images import image_size, read_image

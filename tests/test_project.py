@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ORDER = [  # each file imports only from files above it
     "__init__ choices fields config files faults geometry lines measures declare phantom_* phantom",
     "dicom images tables sources native textfiles coco labelme widecsv cvat labelstudio formats",
-    "writers convert check data samples report",
+    "writers lookalikes check_rows check convert commands data samples report",
     "augment decoders modes heatmap unet cascade model",
     "loss_common loss_maps loss_spatial losses metrics resampling pairing stats uncertainty",
     "audit_sets audit_shape audit_causes audit_others audit_repair audit parameters",
@@ -28,13 +28,16 @@ ORDER = [  # each file imports only from files above it
     "trust error_parts shape_prior",
     "batches targets inference redraws rationale checkpoints train runs",
     "evaluate records predict export stages ensembles cases",
-    "agreement_figures agreement observer",
+    "agreement_figures agreement observer sides",
     "benchmark sidebyside planning ablation sweep_task machines sweep_cost findings evidence",
-    "plots plots_speed plots_agreement plots_cases case_desk widgets widgets_cases notebooks",
+    "plots plots_check plots_speed plots_agreement plots_trust plots_cases case_desk widgets widgets_cases notebooks",
     "plots_ablation run_server sweep",
 ]
 
-OWN_PARAMETERS = {"06_benchmark": {"preset": "recommended", "minutes": 1.0}}
+OWN_PARAMETERS = {
+    "04_evaluate": {"members": "", "by": "maps", "draws": 4},
+    "06_benchmark": {"preset": "recommended", "minutes": 1.0},
+}
 
 
 def layer_of(module: str) -> int:

@@ -1,0 +1,254 @@
+"""The dataset check: all that is wrong or odd with a dataset, before anything is trained on it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lmkit import lookalikes
+from lmkit.check_rows import Found, outside, spacing_rows, unlabelled
+from lmkit.config import InputError
+from lmkit.dicom import dicom_spacing, is_dicom
+from lmkit.faults import Fault, Faults
+from lmkit.formats import read_dataset, stray_images
+from lmkit.images import image_size, read_image
+from lmkit.tables import NO_SIDE, SPLITS, Tables
+
+COLUMNS = ["problem", "image", "file", "row", "expected", "got", "to_do", "stops"]
+MESSAGE = re.compile(
+    r"(?P<file>.*?)(?: (?:row|line) (?P<row>\d+))?: (?:(?P<what>[^:]{1,60}): )?"
+    r"expected (?P<expected>.*?),? (?:got:?|found) (?P<got>.*?)(?:; (?P<to_do>.*))?"
+)
+KINDS = (  # what a reader's message says, and what to call it
+    (r"expected a readable image|expected DICOM|expected a DICOM", "unreadable image"),
+    (r"expected an image of images.csv|expected an image of that name", "labels without an image"),
+    (r"which is missing|expected a file |an image file, found none", "missing image"),
+    (r"expected landmarks of|expected its landmarks", "image without labels"),
+    (r"\bonce, got", "given twice"),
+    (r"one split per patient", "patient in two splits"),
+    (r"expected labels for", "labels of an image of another size"),
+    (r"spacing", "spacing"),
+    (r": (landmark|side): ", "unknown name"),
+    (r"a number, got", "not a number"),
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the check found.
+
+    Attributes:
+        counts: what, value; one row per count.
+        problems: problem, image ('' = not one image's), file, row ('' = not a row's), expected,
+            got, to_do, stops (the dataset cannot be opened, or its images not read); those first.
+        landmarks: image, side, landmark, x, y; those that could be read.
+        read: image -> (H, W) array. Raises: InputError for an image that cannot be read.
+    """
+
+    counts: pd.DataFrame
+    problems: pd.DataFrame
+    landmarks: pd.DataFrame
+    read: Callable[[str], np.ndarray]
+
+
+def check_dataset(source: Any, *, pixels: bool = True) -> Check:
+    """Look for problems without stopping at the first one.
+
+    Faults that `open_dataset` refuses; images without labels and labels without images; points that
+    are missing or outside the image; spacings that are missing, odd, exchanged in x and y or other
+    than the DICOM header's; odd sizes; blank pictures; and pictures that are the same or nearly so,
+    which matters most where they are in different splits.
+
+    Args:
+        source: a dataset folder or label file in any format of `lmkit.formats`, whatever is wrong
+            with it, or an opened `lmkit.data.Dataset`.
+        pixels: also read every image, for unreadable, blank and repeated ones.
+    Raises: InputError only where there is no such folder or file.
+    """
+    faults = Faults(collect=True)
+    if isinstance(source, str | Path):
+        folder = Path(source).expanduser()
+        tables = _tables(folder, faults)
+        paths, read, size = tables.paths, _reader(tables), _sizer(tables)
+        stray = stray_images(folder if folder.is_dir() else folder.parent, tables)
+    else:
+        tables, paths, read, size, stray = source, {}, source.read, source.size, []
+    images, landmarks = tables.images, tables.landmarks
+    sizes = _collect(images["image"], size, faults)
+    found = [*outside(landmarks, sizes), *spacing_rows(images), *_headers(images, paths, faults)]
+    found += [*unlabelled(tables, stray, faults), *_odd_sizes(sizes)]
+    if pixels:
+        found += _pictures(images, _collect(list(sizes), _looker(read), faults, threads=True))
+    stops = _from_faults(faults.found)
+    problems = pd.DataFrame([*stops, *({**row, "stops": False} for row in found)], columns=COLUMNS)
+    return Check(_counts(tables, sizes), problems.fillna(""), landmarks, read)
+
+
+def _tables(folder: Path, faults: Faults) -> Tables:
+    """What can be read; nothing where the folder is of no format. Raises: InputError if absent."""
+    if not folder.exists():
+        raise InputError(f"{folder}: expected a dataset folder, which is missing")
+    with faults.of():
+        return read_dataset(folder, faults)
+    columns = ["image", "patient", "split", "spacing_x_mm", "spacing_y_mm"]
+    landmarks = pd.DataFrame(columns=["image", "side", "landmark", "x", "y"])
+    return Tables(folder.name, (), (), pd.DataFrame(columns=columns), landmarks, {})
+
+
+def _reader(tables: Tables) -> Callable[[str], np.ndarray]:
+    return lambda image: read_image(tables.paths[image])
+
+
+def _sizer(tables: Tables) -> Callable[[str], tuple[int, int]]:
+    return lambda image: image_size(tables.paths[image])
+
+
+def _looker(read: Callable[[str], np.ndarray]) -> Callable[[str], lookalikes.Look]:
+    return lambda image: lookalikes.look_at(read(image))
+
+
+def _collect(
+    images: Any, look: Callable[[str], Any], faults: Faults, threads: bool = False
+) -> dict[str, Any]:
+    """What `look` says of each image that it can say something of."""
+    done: dict[str, Any] = {}
+
+    def one(image: str) -> tuple[str, Any] | None:
+        with faults.of(image):
+            return image, look(image)
+        return None
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8) if threads else 1) as pool:
+        done.update(pair for pair in pool.map(one, images) if pair is not None)
+    return done
+
+
+def _from_faults(faults: list[Fault]) -> list[dict[str, Any]]:
+    """The readers' messages as rows of the table, the same one for many rows of a file once."""
+    bad = {fault.image for fault in faults if "images.csv row" in fault.message}
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    for fault in dict.fromkeys(faults):
+        kind = next((k for text, k in KINDS if re.search(text, fault.message)), "not as expected")
+        if kind == "labels without an image" and fault.image in bad:
+            continue  # the image's own row is at fault, and listed
+        match = MESSAGE.fullmatch(fault.message)
+        cells = match.groupdict("") if match else {"expected": fault.message}
+        what = cells.pop("what", "")
+        if what and what not in ("image", "x", "y"):
+            cells["expected"] = f"{what}: {cells['expected']}"
+        key = (kind, fault.image, cells.get("file", ""), cells["expected"], cells.get("got", ""))
+        if key in rows:
+            rows[key]["row"] += f", {cells.get('row', '')}"
+        else:
+            rows[key] = {"problem": kind, "image": fault.image, **cells, "stops": True}
+    return list(rows.values())
+
+
+def _headers(images: pd.DataFrame, paths: dict[str, Path], faults: Faults) -> list[Found]:
+    """DICOM images whose stated spacing is not their header's."""
+    found = []
+    for row in images.itertuples():
+        if row.image not in paths or not is_dicom(paths[row.image]):
+            continue
+        with faults.of(row.image):
+            x, y, source = dicom_spacing(paths[row.image])
+            stated = np.array([row.spacing_x_mm, row.spacing_y_mm], float)
+            if source and not np.allclose(stated, [x, y], rtol=1e-3):
+                how = "x and y exchanged" if np.allclose(stated, [y, x], rtol=1e-3) else "another"
+                found.append(
+                    Found(
+                        problem="spacing other than the DICOM header's", image=row.image,
+                        expected=f"{x:g}, {y:g} mm (x, y; {source})",
+                        got=f"{stated[0]:g}, {stated[1]:g} mm, {how}",
+                        to_do="leave the columns empty to take the header's, or keep yours",
+                    )
+                )  # fmt: skip
+    return found
+
+
+def _odd_sizes(sizes: dict[str, tuple[int, int]]) -> list[Found]:
+    """Images turned by 90 degrees against nearly all others, or of less than half their size."""
+    if len(sizes) < 5:
+        return []
+    hw = np.array(list(sizes.values()), float)
+    usual = np.median(hw, axis=0)
+    lying = np.sign(np.log(hw[:, 1] / hw[:, 0]).round(2))
+    most = np.sign(lying.sum()) if abs(lying.sum()) >= 0.8 * len(lying) else 0
+    found = []
+    for (image, (height, width)), way in zip(sizes.items(), lying, strict=True):
+        ratio = np.sqrt(height * width / usual.prod())
+        if most and way == -most:
+            why, to_do = "size: turned", "turn the image and its points, if it is"
+        elif not 0.5 <= ratio <= 2:
+            why, to_do = "size: unusual", "look whether it is a thumbnail or another kind of image"
+        else:
+            continue
+        expected = f"about {usual[1]:.0f} x {usual[0]:.0f} pixels"
+        found.append(
+            Found(
+                problem=why, image=image, expected=expected, got=f"{width} x {height}", to_do=to_do
+            )
+        )
+    return found
+
+
+def _pictures(images: pd.DataFrame, looks: dict[str, lookalikes.Look]) -> list[Found]:
+    """Blank images, and those that are another one's picture."""
+    names = list(looks)
+    about = images.set_index("image")[["patient", "split"]].astype(str)
+    found = [
+        Found(
+            problem="blank image", image=name, expected="a picture", got="one grey value",
+            to_do="export the image again",
+        )
+        for name, look in looks.items()
+        if look.blank
+    ]  # fmt: skip
+    for i, j, same in lookalikes.pairs(list(looks.values())):
+        a, b = about.loc[names[i]], about.loc[names[j]]
+        to_do = "keep one, or leave it if the patient has two such images"
+        if a["patient"] != b["patient"]:
+            to_do = "give both the same patient, or keep one: a copy in another split flatters"
+        places = f" ({a['split']} and {b['split']})" if a["split"] != b["split"] else ""
+        found.append(
+            Found(
+                problem="same picture" if same else "nearly the same picture", image=names[j],
+                expected="a picture of its own", got=f"that of {names[i]}{places}", to_do=to_do,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _counts(tables: Any, sizes: dict[str, tuple[int, int]]) -> pd.DataFrame:
+    """What there is, as a table of what and value."""
+    images, points = tables.images, tables.landmarks
+    sets = points.groupby(["image", "side"]).ngroups
+    rows: list[tuple[str, object]] = [
+        ("images", len(images)), ("patients", images["patient"].nunique()),
+        ("landmarks", ", ".join(tables.names)), ("points", len(points)),
+        ("points not annotated", sets * len(tables.names) - len(points)),
+    ]  # fmt: skip
+    for split in SPLITS:
+        part = images[images["split"] == split]
+        rows.append((f"{split}: images, patients", f"{len(part)}, {part['patient'].nunique()}"))
+    rows.append(("images without a split", int((images["split"] == "").sum())))
+    for side in tables.sides or (NO_SIDE,):
+        labelled = points.loc[points["side"] == side, "image"].nunique()
+        rows.append((f"images with labels, {side}", labelled))
+    kinds = pd.Series(list(sizes.values()), dtype=object).value_counts()
+    if len(kinds):
+        (height, width), count = kinds.index[0], kinds.iloc[0]
+        rows.append(("sizes", f"{len(kinds)}, most often {width} x {height} ({count} images)"))
+    for axis in ("x", "y"):
+        known = images[f"spacing_{axis}_mm"].astype(float).dropna()
+        text = f"{known.min():.4g} to {known.max():.4g}" if len(known) else "not stated"
+        rows.append((f"spacing in {axis}, mm", text))
+    return pd.DataFrame(rows, columns=["what", "value"])

@@ -1,0 +1,131 @@
+"""What the dataset check finds in the tables alone: points, spacings, images without labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import pandas as pd
+
+from lmkit.faults import Faults
+
+SPACING = ["spacing_x_mm", "spacing_y_mm"]
+ODD_Z = 8.0  # robust deviations of the log spacing, and
+ODD_RATIO = 1.5  # times the median, beyond which a spacing is odd
+SAME = 0.01  # difference of logs below which spacings are equal
+
+
+class Found(TypedDict, total=False):
+    """A row of the table of problems."""
+
+    problem: str
+    image: str
+    file: str
+    row: str
+    expected: str
+    got: str
+    to_do: str
+
+
+def outside(landmarks: pd.DataFrame, sizes: dict[str, tuple[int, int]]) -> list[Found]:
+    """Points outside their image, whose pixels reach from -0.5 to W - 0.5 and H - 0.5.
+
+    Args:
+        sizes: (H, W) of the images whose size is known.
+    """
+    found = []
+    for row in landmarks.itertuples():
+        if row.image not in sizes:
+            continue
+        height, width = sizes[row.image]
+        if not (-0.5 <= row.x <= width - 0.5 and -0.5 <= row.y <= height - 0.5):
+            name = row.landmark if row.side == "all" else f"{row.side} {row.landmark}"
+            found.append(
+                Found(
+                    problem="point outside the image", image=row.image,
+                    expected=f"{name} in {width} x {height} pixels",
+                    got=f"x {row.x:.1f}, y {row.y:.1f}",
+                    to_do="look whether x and y, the image or the scale are another one's",
+                )
+            )  # fmt: skip
+    return found
+
+
+def unlabelled(tables: Any, stray: list[Path], faults: Faults) -> list[Found]:
+    """Images that no label names or that have no point, and label sets with a point missing."""
+    named = {fault.image for fault in faults.found} | {Path(f.image).name for f in faults.found}
+    left_out = {fault.image for fault in getattr(tables, "skipped", ())}
+    names = [path.name for path in stray if path.name not in named | left_out]
+    found = [
+        Found(
+            problem="image without labels", image=name, expected="its landmarks", got="none",
+            to_do="label it, or take it out of the folder",
+        )
+        for name in sorted({*names, *left_out})
+    ]  # fmt: skip
+    wanted = list(tables.names)
+    for (image, side), rows in tables.landmarks.groupby(["image", "side"], sort=False):
+        lacking = [name for name in wanted if name not in set(rows["landmark"])]
+        if lacking:
+            where = "" if side == "all" else f", {side}"
+            found.append(
+                Found(
+                    problem="points missing", image=image, expected=f"{len(wanted)} points{where}",
+                    got=f"{len(rows)}, without {', '.join(lacking)}",
+                    to_do="nothing, if they cannot be seen: they count as not annotated",
+                )
+            )  # fmt: skip
+    return found
+
+
+def spacing_rows(images: pd.DataFrame) -> list[Found]:
+    """Spacings that are missing, far from the others, or exchanged in x and y."""
+    table = images.set_index("image")[SPACING].astype(float)
+    known = table.dropna()
+    if known.empty and len(table):
+        first = f"none for {len(table)} images"
+        return [
+            Found(
+                problem="spacing missing", image="", expected="mm per pixel in x and y", got=first,
+                to_do="state it in the dataset, or pass spacing_mm",
+            )
+        ]  # fmt: skip
+    found = [
+        Found(
+            problem="spacing missing", image=image, expected="mm per pixel in x and y", got="none",
+            to_do="state it, as for the others",
+        )
+        for image in table.index.difference(known.index, sort=False)
+    ]  # fmt: skip
+    return found + _odd(known)
+
+
+def _odd(known: pd.DataFrame) -> list[Found]:
+    """Of the spacings that are stated, those that do not fit the others."""
+    logs = np.log(known.to_numpy())
+    usual = np.median(logs, axis=0)
+    spread = 1.4826 * np.median(np.abs(logs - usual), axis=0)
+    ratio, usual_ratio = logs[:, 0] - logs[:, 1], usual[0] - usual[1]
+    found = []
+    for image, log, own in zip(known.index, logs, ratio, strict=True):
+        off = np.abs(log - usual)
+        stated = f"{np.exp(log[0]):g}, {np.exp(log[1]):g}"
+        expected = f"about {np.exp(usual[0]):.4g}, {np.exp(usual[1]):.4g} mm (x, y)"
+        if abs(usual_ratio) > SAME and abs(own + usual_ratio) < SAME < abs(own - usual_ratio):
+            to_do = "exchange the two: x is along a row; DICOM and NIfTI state y first"
+            problem = "spacing: x and y exchanged"
+        elif (off > np.maximum(ODD_Z * spread, np.log(ODD_RATIO))).any():
+            to_do = "look whether it is in mm per pixel, and of this image"
+            problem = "spacing: odd"
+        elif abs(own - usual_ratio) > np.log(ODD_RATIO):
+            to_do, problem = (
+                "look whether one axis is another image's",
+                "spacing: odd shape of pixel",
+            )
+        else:
+            continue
+        found.append(
+            Found(problem=problem, image=image, expected=expected, got=stated, to_do=to_do)
+        )
+    return found

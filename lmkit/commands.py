@@ -1,0 +1,91 @@
+"""The command line of `python -m lmkit.data`.
+
+python -m lmkit.data check FOLDER
+python -m lmkit.data convert SRC DST [--to native | coco | labelme | text]
+python -m lmkit.data predictions predictions.csv DST --to native | coco | labelme | pg
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lmkit.check import check_dataset
+from lmkit.config import InputError
+from lmkit.convert import OUT, convert, write_predictions
+from lmkit.dicom import is_dicom
+from lmkit.formats import read_dataset
+from lmkit.writers import WRITERS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code, 1 where something is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lmkit.data",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    look = commands.add_parser("check", help="what is wrong or odd with a dataset")
+    look.add_argument("source", help="a dataset folder, or a label file in its folder")
+    one = commands.add_parser("convert", help="a dataset from one format to another")
+    one.add_argument("source", help="a dataset folder, or a label file in its folder")
+    one.add_argument("target", help="a new folder")
+    one.add_argument("--to", choices=WRITERS, default="native")
+    two = commands.add_parser("predictions", help="predictions to a format of other programs")
+    two.add_argument("source", help="predictions.csv, or a table of lmkit.predict")
+    two.add_argument("target", help="a new folder")
+    two.add_argument("--to", choices=OUT, default="native")
+    two.add_argument("--images", help="the images' folder, for their sizes")
+    two.add_argument("--split", help="of predictions.csv: this one only")
+    given = parser.parse_args(arguments)
+    try:
+        lines = COMMANDS[given.command](given)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(lines))
+    return 0
+
+
+def _convert(given: argparse.Namespace) -> list[str]:
+    lost = convert(given.source, given.target, given.to)
+    tables = read_dataset(Path(given.target).expanduser())
+    counts = f"{len(tables.images)} images, {len(tables.landmarks)} points, "
+    counts += f"{len(tables.names)} landmarks, sides: {', '.join(tables.sides) or 'none'}"
+    lines = [f"{given.target}: {counts}", *(f"not carried over: {line}" for line in lost)]
+    if any(is_dicom(path) for path in tables.paths.values()):
+        lines.append("the DICOM files are copied whole, with what their headers say of the patient")
+    return lines
+
+
+def _predictions(given: argparse.Namespace) -> list[str]:
+    try:
+        table = pd.read_csv(
+            given.source, keep_default_na=True, dtype={"image": str, "landmark": str}
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"{given.source}: expected a CSV table, got: {error}") from None
+    if given.split:
+        table = table[table["split"] == given.split] if "split" in table else table
+    return [str(path) for path in write_predictions(table, given.target, given.to, given.images)]
+
+
+def _check(given: argparse.Namespace) -> list[str]:
+    check = check_dataset(given.source)
+    lines = [f"{row.what}: {row.value}" for row in check.counts.itertuples()]
+    for row in check.problems.itertuples():
+        place = f"{row.file} row {row.row}" if row.row else row.file
+        where = ", ".join(text for text in (row.image, place) if text)
+        does = f"; {row.to_do}" if row.to_do else ""
+        got = f", got {row.got}" if row.got else ""
+        lines.append(f"{row.problem}: {where}: expected {row.expected}{got}{does}")
+    n_stops = int(check.problems["stops"].astype(bool).sum())
+    return [*lines, f"{len(check.problems)} problems, {n_stops} of them have to be mended"]
+
+
+COMMANDS = {"check": _check, "convert": _convert, "predictions": _predictions}
