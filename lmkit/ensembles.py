@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -50,13 +51,8 @@ def join_runs(
     Raises: InputError for an unknown or unfinished member, one of other data, or, by maps, of
         settings whose maps do not lie over each other.
     """
-    if by not in ENSEMBLE_BY:
-        raise InputError(f"by: expected {' | '.join(ENSEMBLE_BY)}, got {by!r}")
-    dataset = open_for(config)
-    runs = _members(config, members, dataset)
-    what = repr((by, sorted(run.folder.name for run in runs))).encode()
-    name = f"ensemble-{hashlib.blake2b(what, digest_size=4).hexdigest()}"
-    folder = run_folder(config.model_copy(update={"run": name}), dataset)
+    dataset, folder = open_for(config), joined_folder(config, members, by)
+    runs, name = _members(config, members, dataset), folder.name
     first = runs[0]
     about = first.about | {"members": [run.folder.name for run in runs], "joined_by": by}
     settings = first.config.model_copy(
@@ -74,10 +70,23 @@ def join_runs(
     return joined
 
 
-def _members(config: RunConfig, names: str, dataset: Dataset) -> list[Run]:
+def joined_folder(config: RunConfig, members: str, by: str = "maps") -> Path:
+    """Where `join_runs` keeps what these members make together. Raises: InputError for `by`."""
+    if by not in ENSEMBLE_BY:
+        raise InputError(f"by: expected {' | '.join(ENSEMBLE_BY)}, got {by!r}")
+    what = repr((by, sorted(set(_names(members))))).encode()
+    name = f"ensemble-{hashlib.blake2b(what, digest_size=4).hexdigest()}"
+    return run_folder(config.model_copy(update={"run": name}), open_for(config))
+
+
+def _names(members: str) -> list[str]:
+    return [name.strip() for name in members.split(",") if name.strip()]
+
+
+def _members(config: RunConfig, members: str, dataset: Dataset) -> list[Run]:
     """The runs of these names, beside each other. Raises: InputError."""
     side = run_folder(config.model_copy(update={"run": "x"}), dataset).parent
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    wanted = _names(members)
     have = sorted(path.parent.name for path in side.glob("*/metrics.json"))
     for name in wanted:
         if name not in have:
@@ -86,7 +95,7 @@ def _members(config: RunConfig, names: str, dataset: Dataset) -> list[Run]:
                 f"there are: {', '.join(have) or 'none'}"
             )
     if len(set(wanted)) < 2:
-        raise InputError(f"members: expected two runs or more, with commas, got {names!r}")
+        raise InputError(f"members: expected two runs or more, with commas, got {members!r}")
     runs = [here(load_run(side / name), config, dataset) for name in dict.fromkeys(wanted)]
     for run in runs:
         if not run.finished:

@@ -19,7 +19,7 @@ KINDS = {
     "label": "the audit doubts the label",
     "other side": "nearer to the other side's landmarks than to its own side's",
     "landmark": f"within {FAILURE_MM:g} mm of another landmark of its side",
-    "neighbour": "along the row by half a tooth to two and a half, across it by less than half",
+    "neighbour": "half a tooth to two and a half along the row",
     "elsewhere": "none of these",
 }
 IDENTITY = ("other side", "landmark", "neighbour")
@@ -63,7 +63,7 @@ def explain_errors(
     tooth = np.linalg.norm(step, axis=-1)[:, None]
     tests = {
         "located": np.linalg.norm(error, axis=-1) <= FAILURE_MM,
-        "label": np.broadcast_to(_in_doubt(keys, flagged)[:, None], along_mm.shape),
+        "label": np.broadcast_to(in_doubt(keys, flagged)[:, None], along_mm.shape),
         "other side": _on_other_side(keys, true_mm, found_mm, landmarks, images),
         "landmark": _on_another(true_mm, found_mm),
         "neighbour": (np.abs(np.abs(along_mm) / tooth - 1.5) <= 1)
@@ -137,6 +137,14 @@ def directional(explained: pd.DataFrame) -> pd.DataFrame:
     return table.assign(landmarks=grouped.size())
 
 
+def in_doubt(rows: pd.DataFrame, flagged: pd.DataFrame | None) -> np.ndarray:
+    """(N,) bool: whether a row's image and side are among the flagged label sets; None = none."""
+    if flagged is None or not len(flagged):
+        return np.zeros(len(rows), bool)
+    listed = pd.MultiIndex.from_frame(flagged[["image", "side"]].astype(str))
+    return pd.MultiIndex.from_frame(rows[["image", "side"]].astype(str)).isin(listed)
+
+
 def _steps(
     true_mm: np.ndarray, sides: np.ndarray, names: tuple[str, ...], row: tuple[str, str] | None
 ) -> np.ndarray:
@@ -152,13 +160,6 @@ def _steps(
         vector = PITCH * (true_mm[own, b] - true_mm[own, a])
         step[own] = np.where(np.isnan(vector), np.nanmedian(vector, 0), vector)
     return step
-
-
-def _in_doubt(keys: pd.DataFrame, flagged: pd.DataFrame | None) -> np.ndarray:
-    if flagged is None or not len(flagged):
-        return np.zeros(len(keys), bool)
-    listed = pd.MultiIndex.from_frame(flagged[["image", "side"]].astype(str))
-    return pd.MultiIndex.from_frame(keys[["image", "side"]].astype(str)).isin(listed)
 
 
 def _on_another(true_mm: np.ndarray, found_mm: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from lmkit.config import InputError, RunConfig
 from lmkit.geometry import apply, fit_matrix
 from lmkit.images import Canvas, fit_image, read_image, to_uint8
 from lmkit.inference import Inferred, infer, pick_device, points_of
+from lmkit.measures import spacing_of
 from lmkit.metrics import error_matrix, radial_error_mm, summarise, table
 from lmkit.runs import Run, load_run
 from lmkit.samples import Samples
@@ -146,6 +147,19 @@ def as_table(samples: Samples, points: np.ndarray) -> pd.DataFrame:
         "error_mm": error.ravel(),
     }
     return pd.DataFrame(columns)
+
+
+def with_points(predictions: pd.DataFrame, kind: str, images: pd.DataFrame) -> pd.DataFrame:
+    """Predictions moved to other points that the table has for them, with the error there.
+
+    Args:
+        kind: such as tta, for columns tta_x and tta_y (source pixels).
+        images: image, spacing_x_mm, spacing_y_mm.
+    """
+    found, true = predictions[[f"{kind}_x", f"{kind}_y"]], predictions[["x_true", "y_true"]]
+    spacing = spacing_of(predictions["image"], images)
+    error = radial_error_mm(found.to_numpy(float), true.to_numpy(float), spacing)
+    return predictions.assign(x=found.iloc[:, 0], y=found.iloc[:, 1], error_mm=error)
 
 
 def score(predictions: pd.DataFrame) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+"""Figures of how far predictions can be trusted, and of what errors consist."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from lmkit import uncertainty
+from lmkit.metrics import FAILURE_MM
+from lmkit.plots import SERIES, plain
+
+
+def risk_coverage(ax: Axes, measures: Mapping[str, np.ndarray], failed: np.ndarray) -> Axes:
+    """The failure rate of the predictions kept, when the least sure are set aside.
+
+    Args:
+        measures: name -> (N,) larger = less sure.
+        failed: (N,) bool.
+    """
+    for i, (name, risk) in enumerate(measures.items()):
+        curve = uncertainty.risk_coverage(np.asarray(risk), failed)
+        score = uncertainty.auc(np.asarray(risk), failed)
+        label = f"{plain(name)}" + ("" if np.isnan(score) else f", AUC {score:.2f}")
+        style = {"lw": 2.2} if name == "risk" else {"lw": 1.2}
+        ax.plot(100 * curve["coverage"], 100 * curve["failure_rate"], color=SERIES[i], label=label,
+                **style)  # fmt: skip
+    everything = 100 * float(np.mean(failed))
+    ax.axhline(everything, color="0.6", lw=0.8, ls="--")
+    ax.annotate(" nothing set aside", (0, everything), fontsize=7, color="0.4", va="bottom")
+    ax.axvline(90, color="0.85", lw=0.8, zorder=0)
+    ax.set(xlabel="predictions kept, %", ylabel=f"of these off by over {FAILURE_MM:g} mm, %")
+    ax.set(xlim=(0, 100), ylim=(0, None))
+    ax.legend(fontsize=7, frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def calibration(ax: Axes, tables: Mapping[str, pd.DataFrame]) -> Axes:
+    """Predicted beside observed rates of failure; on the diagonal, the probability is honest.
+
+    Args:
+        tables: name -> rows of `uncertainty.calibration`.
+    """
+    top = max(float(t[["predicted", "observed"]].to_numpy().max()) for t in tables.values())
+    top = 100 * min(1.0, 1.1 * top + 0.01)
+    ax.plot([0, top], [0, top], color="0.6", lw=0.8, ls="--")
+    for colour, (name, table) in zip(SERIES, tables.items(), strict=False):
+        error = uncertainty.expected_calibration_error(table)
+        ax.plot(100 * table["predicted"], 100 * table["observed"], "o-", ms=4, lw=1, color=colour,
+                label=f"{plain(name)}, ECE {100 * error:.1f} points")  # fmt: skip
+    ax.set(xlim=(0, top), ylim=(0, top), xlabel="predicted to fail, %", ylabel="failed, %")
+    ax.legend(fontsize=7, frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def error_kinds(ax: Axes, counts: pd.DataFrame) -> Axes:
+    """How many points each kind of error but `located` concerns, and its share of the summed error.
+
+    Args:
+        counts: of `error_parts.kind_counts`.
+    """
+    rows = counts.drop(index="located", errors="ignore")
+    place = np.arange(len(rows))
+    ax.barh(place - 0.19, 100 * rows["share"], 0.36, color=SERIES[0], label="of the points")
+    ax.barh(
+        place + 0.19, 100 * rows["share_of_error"], 0.36, color=SERIES[1],
+        label="of the summed error",
+    )  # fmt: skip
+    labels = [
+        f"{plain(str(kind))} ({n})" for kind, n in zip(rows.index, rows.landmarks, strict=True)
+    ]
+    ax.set_yticks(place, labels)
+    ax.invert_yaxis()
+    ax.set(xlabel="%", title=f"errors over {FAILURE_MM:g} mm, by what they lie on (points)")
+    if len(rows):
+        ax.legend(fontsize=7, frameon=False)
+    else:
+        ax.text(0.5, 0.5, "none", transform=ax.transAxes, ha="center", color="0.4")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def along_across(ax: Axes, explained: pd.DataFrame, reach_mm: float = 4.0) -> Axes:
+    """Located errors along and across the row of structures, one colour per landmark.
+
+    Args:
+        explained: of `error_parts.explain_errors`.
+    """
+    part = explained[explained["kind"] == "located"]
+    for colour, (name, rows) in zip(SERIES, part.groupby("landmark", sort=False), strict=False):
+        ax.scatter(rows["along_mm"], rows["across_mm"], s=8, alpha=0.5, color=colour, linewidths=0)
+        middle = rows[["along_mm", "across_mm"]].mean()
+        ax.plot(*middle, "+", ms=11, mew=2, color=colour, label=plain(str(name)))
+    reach = part[["along_mm", "across_mm"]].abs().to_numpy()
+    reach_mm = min(reach_mm, 1.1 * float(np.nanmax(reach))) if reach.size else reach_mm
+    ax.axhline(0, color="0.85", lw=0.8, zorder=0)
+    ax.axvline(0, color="0.85", lw=0.8, zorder=0)
+    ax.set(xlim=(-reach_mm, reach_mm), ylim=(reach_mm, -reach_mm), aspect="equal")
+    ax.set(xlabel="along the row, mm", ylabel="across, mm (down is positive)")
+    ax.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
