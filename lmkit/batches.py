@@ -112,7 +112,7 @@ def check_mirror(samples: Samples, config: RunConfig) -> None:
     if samples.partner is None and "mirror" in config.augment:
         raise InputError(
             f"augment: expected no mirror, for a mirrored image of side {config.side} is not one "
-            "of that side, got mirror; use side both or joint, or for a dataset without sides "
+            "of that side, got mirror; use side joint, or for a dataset without sides "
             "state mirror_pairs in dataset.yaml"
         )
 

@@ -25,6 +25,7 @@ from PIL import Image
 from lmkit import ablation
 from lmkit.config import InputError, RunConfig, nearest
 from lmkit.data import open_for
+from lmkit.ensembles import joined_folder
 from lmkit.evaluate import summary_table
 from lmkit.files import atomic_path, project_root, read_yaml
 from lmkit.parameters import configure
@@ -87,7 +88,11 @@ def _folder(source: Path, parameters: dict[str, Any]) -> Path:
     own = {k: values.pop(k) for k in cell if k not in RunConfig.model_fields}
     asked = {k: v for k, v in values.items() if k in parameters or k == "preset"}
     config = configure(asked)
-    return benchmark_folder(config, **own) if own else run_folder(config, open_for(config))
+    if source.stem == "06_benchmark":
+        return benchmark_folder(config, **own)
+    if own.get("members"):
+        return joined_folder(config, own["members"], own["by"])
+    return run_folder(config, open_for(config))
 
 
 def _move(source: Path, target: Path) -> None:

@@ -28,14 +28,14 @@ ORDER = [  # each file imports only from files above it
     "trust error_parts shape_prior",
     "batches targets inference redraws rationale checkpoints train runs",
     "evaluate records predict export stages ensembles cases",
-    "agreement_figures agreement observer sides",
+    "agreement_figures agreement observer comparisons",
     "benchmark sidebyside planning ablation sweep_task machines sweep_cost findings evidence",
     "plots plots_check plots_speed plots_agreement plots_trust plots_cases case_desk widgets widgets_cases notebooks",
     "plots_ablation run_server sweep",
 ]
 
 OWN_PARAMETERS = {
-    "04_evaluate": {"members": "", "by": "maps", "draws": 4},
+    "04_evaluate": {"members": "", "by": "maps", "draws": 4, "against": ""},
     "06_benchmark": {"preset": "recommended", "minutes": 1.0},
 }
 

@@ -1,10 +1,10 @@
-"""The left side against the right of the same patients."""
+"""Two sets of errors on the same patients."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from lmkit import sides
+from lmkit import comparisons
 from lmkit.config import InputError
 
 
@@ -24,11 +24,11 @@ def half(side, patients, errors):
 def test_only_patients_with_both_sides_are_compared():
     left = half("left", ["p1", "p2", "p3"], [[1, 1], [3, 5], [9, 9]])
     right = half("right", ["p2", "p1", "p4"], [[2, 2], [1, 2], [0, 0]])
-    found = sides.compare_sides(left, right)
+    found = comparisons.compare_sides(left, right)
     assert found["n_patients"] == 2
     assert found["mre_mm"]["a"] == pytest.approx(2.5)
     assert found["mre_mm"]["b"] == pytest.approx(1.75)
-    table = sides.sides_table(found)
+    table = comparisons.comparison_table(found, "left", "right")
     assert table.loc["MRE, mm", "right − left"] == pytest.approx(-0.75)
     assert table.loc["SDR 2 mm", "left"] == pytest.approx(0.5)
     assert table.loc["failures > 4 mm", "left"] == pytest.approx(0.25)
@@ -40,9 +40,9 @@ def test_only_patients_with_both_sides_are_compared():
 def test_landmarks_that_one_side_lacks_are_left_out():
     left = half("left", ["p1", "p2"], [[1, np.nan], [1, 1]])
     right = half("right", ["p1", "p2"], [[2, 2], [2, 2]])
-    assert sides.compare_sides(left, right)["n_landmarks"] == 3
+    assert comparisons.compare_sides(left, right)["n_landmarks"] == 3
 
 
 def test_sides_of_different_patients_cannot_be_compared():
     with pytest.raises(InputError, match="expected images with both sides, got none"):
-        sides.compare_sides(half("left", ["p1"], [[1, 1]]), half("right", ["p2"], [[1, 1]]))
+        comparisons.compare_sides(half("left", ["p1"], [[1, 1]]), half("right", ["p2"], [[1, 1]]))

@@ -1,4 +1,4 @@
-"""The patient's left against the right: the same patients, each with both sides, paired."""
+"""Two sets of errors on the same patients, paired: left against right, run against run."""
 
 from __future__ import annotations
 
@@ -30,19 +30,25 @@ def compare_sides(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any]:
     return compare_paired(a, b)
 
 
-def sides_table(compared: dict[str, Any]) -> pd.DataFrame:
-    """A comparison of the sides to read: a row per figure, with interval and p."""
+def comparison_table(compared: dict[str, Any], a: str, b: str) -> pd.DataFrame:
+    """A paired comparison to read: a row per figure, with the effect's interval and p.
+
+    Args:
+        compared: of `stats.compare_paired`.
+        a, b: what the two are called.
+    """
     figures = {name: compared[key] for name, key in FIGURES.items()}
     figures |= {f"SDR {t} mm": value for t, value in compared["sdr"].items()}
     nothing = (float("nan"), float("nan"))
     rows = {
         name: {
-            "left": value["a"],
-            "right": value["b"],
-            "right − left": value["effect"],
+            a: value["a"],
+            b: value["b"],
+            f"{b} − {a}": value["effect"],
             "from": (value["interval"] or nothing)[0],
             "to": (value["interval"] or nothing)[1],
             "p": value["p"],
+            "could be seen": value["detectable"],
         }
         for name, value in figures.items()
     }
