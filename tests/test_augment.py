@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from scipy import ndimage
 
 from lmkit import augment, geometry, heatmap
 
@@ -212,3 +213,24 @@ def test_cutout_covers_rectangles_of_one_grey_level_up_to_the_stated_size():
         assert mask.sum() == rows * columns
         assert len(image[mask].unique()) <= 1
     assert covered.any()
+
+
+def test_blur_is_a_gaussian_of_each_images_own_width():
+    images = 255 * torch.rand(2, 1, 13, 17, generator=torch.Generator().manual_seed(0))
+    blurred = augment._blur(images, torch.tensor([0.6, 1.4]))
+    for image, found, width in zip(images, blurred, (0.6, 1.4), strict=True):
+        expected = ndimage.gaussian_filter(image[0].numpy(), width, mode="nearest", radius=5)
+        assert found[0].numpy() == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("size", [(40, 50), (1500, 1500)])
+def test_images_of_a_batch_get_noise_of_their_own(size):
+    flat = torch.full((2, 1, *size), 100.0)
+    width = torch.tensor([2.0, 6.0]).view(2, 1, 1, 1)
+    made = augment._add_noise(flat.clone(), width, torch.Generator().manual_seed(3))
+    noise = (made - 100).flatten(1)
+    assert noise.std(1).tolist() == pytest.approx([2, 6], rel=0.05)
+    assert abs(torch.corrcoef(noise)[0, 1].item()) < 0.1
+    assert torch.equal(
+        made, augment._add_noise(flat.clone(), width, torch.Generator().manual_seed(3))
+    )
