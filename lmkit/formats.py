@@ -155,7 +155,16 @@ def _header(path: Path, row: pd.Series, name: str) -> dict[str, object]:
 
 
 def stray_images(folder: Path, tables: Tables) -> list[Path]:
-    """The image files of a folder that no label names."""
+    """The image files of a folder that no label names.
+
+    A picture that lies in images/left and images/right, as in the old layout, is one image.
+    """
     known = {path.resolve() for path in tables.paths.values()}
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return [path for path in files if path.is_file() and path.resolve() not in known]
+    stray = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES and path.is_file() and path.resolve() not in known:
+            parts = path.relative_to(folder).parts
+            parts = parts[parts[0] == "images" :]
+            if "/".join(parts[parts[0] in ("left", "right") :]) not in tables.paths:
+                stray.append(path)
+    return stray

@@ -54,7 +54,8 @@ def read_image(path: Path) -> np.ndarray:
     if is_dicom(path):
         return read_dicom(path)
     try:
-        with Image.open(path) as file:
+        # A stream and not a path: Pillow 13 maps an uncompressed, turned TIFF at the wrong width.
+        with path.open("rb") as stream, Image.open(stream) as file:
             turn = UPRIGHT.get(orientation(file))
             image = file if turn is None else file.transpose(turn)
             image.load()

@@ -19,7 +19,8 @@ from lmkit.notebooks import notebook_names
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = [  # each file imports only from files above it
     "__init__ choices fields config files faults geometry lines measures declare phantom_* phantom",
-    "dicom images tables sources native textfiles coco labelme widecsv cvat labelstudio formats",
+    "dicom images tables jsonfiles native sources textfiles",
+    "coco labelme widecsv cvat labelstudio formats",
     "writers lookalikes check_rows check convert commands data samples report",
     "augment decoders modes heatmap unet cascade model",
     "loss_common loss_maps loss_spatial losses metrics resampling pairing stats uncertainty",
@@ -31,7 +32,7 @@ ORDER = [  # each file imports only from files above it
     "agreement_figures agreement observer comparisons",
     "benchmark sidebyside planning ablation sweep_task machines sweep_cost findings evidence",
     "plots plots_check plots_speed plots_agreement plots_trust plots_cases case_desk widgets widgets_cases notebooks",
-    "plots_ablation run_server sweep",
+    "plots_ablation widgets_ablation ablation_report run_server sweep",
 ]
 
 OWN_PARAMETERS = {

@@ -1,0 +1,563 @@
+"""Formats in and out: what is read is what was labelled, in the pixels of the image as shown."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import SPACING, draw_cross, write_native
+from PIL import Image
+
+from lmkit import commands, convert, data
+from lmkit.config import InputError
+from lmkit.formats import FORMATS
+from lmkit.images import image_size, read_image
+from lmkit.writers import WRITERS
+
+H, W = 60, 110
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with images/a.png and images/b.png, of 60 x 110 pixels."""
+    folder = tmp_path / "set"
+    (folder / "images").mkdir(parents=True)
+    for i, name in enumerate("ab"):
+        picture = draw_cross((H, W), np.zeros((0, 2)), i)
+        Image.fromarray(picture).save(folder / "images" / f"{name}.png")
+    return folder
+
+
+def points_of(ds: data.Dataset) -> dict[tuple[str, str, str], tuple[float, float]]:
+    return {(r.image, r.side, r.landmark): (r.x, r.y) for r in ds.landmarks.itertuples()}
+
+
+def assert_same(first: data.Dataset, second: data.Dataset) -> None:
+    """The same landmarks to 0.001 px, and the same files."""
+    a, b = points_of(first), points_of(second)
+    assert a.keys() == b.keys()
+    assert max(math.dist(a[key], b[key]) for key in a) < 1e-3
+    assert (first.names, first.sides) == (second.names, second.sides)
+    for image in first.images["image"]:
+        assert np.array_equal(first.read(image), second.read(image))
+
+
+# round trips
+
+
+@pytest.mark.parametrize("way", ["coco", "labelme", "text"])
+@pytest.mark.parametrize("sides", [("left", "right"), ("left",), ()])
+def test_there_and_back_is_the_same_dataset(tmp_path, way, sides):
+    source = write_native(tmp_path / "crosses", n=6, sides=sides)
+    rows = (source / "landmarks.csv").read_text().splitlines()
+    (source / "landmarks.csv").write_text("\n".join(rows[:1] + rows[2:]) + "\n")  # not annotated
+    convert.convert(source, tmp_path / way, to=way)
+    lost = convert.convert(tmp_path / way, tmp_path / "back")
+    assert lost == []
+    assert_same(data.open_dataset(source), data.open_dataset(tmp_path / "back"))
+
+
+@pytest.mark.parametrize("way", ["coco", "labelme", "native"])
+def test_patients_splits_and_spacings_survive_where_the_format_has_a_place(tmp_path, native, way):
+    assert convert.convert(native, tmp_path / way, to=way) == []
+    convert.convert(tmp_path / way, tmp_path / "back")
+    first, again = data.open_dataset(native), data.open_dataset(tmp_path / "back")
+    assert again.images.sort_values("image", ignore_index=True).equals(first.images)
+    assert again.name == "crosses"
+
+
+def test_text_files_say_what_they_cannot_carry(tmp_path, native):
+    lost = convert.convert(native, tmp_path / "text", to="text")
+    assert lost == ["10 patients that are not the file's name", "12 splits"]
+    assert data.open_dataset(tmp_path / "text").spacing_mm[3].tolist() == list(SPACING)
+
+
+def test_measurements_a_second_reading_and_mirror_pairs_come_along(tmp_path):
+    source = write_native(tmp_path / "crosses", n=6, sides=())
+    about = yaml.safe_load((source / "dataset.yaml").read_text())
+    about |= {"mirror_pairs": [["tip", "base"]], "licence": "CC0", "citation": "us"}
+    about |= {"measurements": {"length": {"kind": "distance", "points": ["tip", "base"]}}}
+    (source / "dataset.yaml").write_text(yaml.safe_dump(about))
+    table = pd.read_csv(source / "landmarks.csv")
+    table.assign(x=table.x + 1.25)[:4].to_csv(source / "second_reading.csv", index=False)
+    convert.convert(source, tmp_path / "copy")
+    first, copy = data.open_dataset(source), data.open_dataset(tmp_path / "copy")
+    assert copy.mirror_pairs == (("tip", "base"),)
+    assert copy.measurements == first.measurements != ()
+    assert (copy.licence, copy.citation) == ("CC0", "us")
+    assert copy.second_reading.equals(first.second_reading)
+    assert copy.fingerprint == first.fingerprint
+    lost = convert.convert(source, tmp_path / "coco", to="coco")
+    assert lost == ["4 points of the second reading"]
+    assert data.open_dataset(tmp_path / "coco").measurements == first.measurements
+    convert.convert(source, tmp_path / "text", to="text")
+    text = data.open_dataset(tmp_path / "text")
+    assert text.second_reading["x"].tolist() == pytest.approx((table.x[:4] + 1.25).tolist())
+
+
+def test_converting_does_not_write_over_a_folder_and_leaves_none_half_done(tmp_path, native):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="expected a new or empty folder"):
+        convert.convert(native, tmp_path / "there")
+    Image.fromarray(np.zeros((5, 7), np.uint8)).save(native / "images" / "p00.jpg")
+    rows = (native / "images.csv").read_text().splitlines()
+    (native / "images.csv").write_text("\n".join([*rows, "p00.jpg,p0,,0.1,0.1"]) + "\n")
+    text = (native / "landmarks.csv").read_text()
+    (native / "landmarks.csv").write_text(text + "p00.jpg,left,tip,1,2\n")
+    with pytest.raises(InputError, match="expected one image called p00, got two"):
+        convert.convert(native, tmp_path / "new", to="labelme")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["crosses", "there"]
+
+
+def test_the_command_line_converts_and_says_what_it_left(tmp_path, pictures, capsys):
+    label = {"shapes": [shape("tip", 3.5, 4.5), shape("box", 1, 1) | {"shape_type": "rectangle"}]}
+    (pictures / "images" / "a.json").write_text(json.dumps(label | {"imagePath": "a.png"}))
+    assert commands.main(["convert", str(pictures), str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "1 images, 1 points, 1 landmarks, sides: none" in said
+    assert "not carried over: 1 images that no label names, first b.png" in said
+    assert "not carried over: 1 shapes of type 'rectangle'" in said
+    assert commands.main(["convert", str(tmp_path / "no"), str(tmp_path / "x")]) == 1
+    assert "error: dataset: expected" in capsys.readouterr().err
+
+
+def test_every_format_is_registered_once():
+    assert set(WRITERS) <= set(FORMATS)
+    assert list(FORMATS)[:2] == ["native", "text"]
+
+
+# text files of two readers
+
+
+def two_readers(folder: Path, more: str = "") -> Path:
+    for reader, off in (("ann", 0.0), ("bob", 3.0)):
+        (folder / f"annotations_{reader}").mkdir()
+        for name in "ab":
+            text = f"{10 + off},{20}\n{30},{40 + 2 * off}\n"
+            (folder / f"annotations_{reader}" / f"{name}.txt").write_text(text)
+    (folder / "annotations_bob" / "b.txt").write_text(",\n30,40\n")
+    (folder / "dataset.yaml").write_text("landmarks: [tip, base]\n" + more)
+    return folder
+
+
+def test_two_readers_are_averaged_where_both_marked_a_point(pictures):
+    ds = data.open_dataset(two_readers(pictures))
+    assert points_of(ds)["a.png", "all", "tip"] == (11.5, 20)
+    assert points_of(ds)["a.png", "all", "base"] == (30, 43)
+    assert points_of(ds)["b.png", "all", "tip"] == (10, 20)  # Ann's alone
+    assert ds.second_reading is None
+
+
+def test_two_readers_are_kept_apart_where_the_dataset_names_them(pictures):
+    ds = data.open_dataset(two_readers(pictures, "readers: [bob, ann]\n"))
+    assert points_of(ds)["a.png", "all", "tip"] == (13, 20)
+    assert ("b.png", "all", "tip") not in points_of(ds)
+    second = ds.second_reading.set_index(["image", "landmark"])["x"]
+    assert second["b.png", "tip"] == 10
+    (pictures / "dataset.yaml").write_text("readers: [bob, eve]")
+    with pytest.raises(InputError, match=r"readers: expected average, or two of ann, bob, got"):
+        data.open_dataset(pictures)
+
+
+# wide CSV
+
+
+@pytest.mark.parametrize(
+    "text, names",
+    [
+        ("image,0_x,0_y,1_x,1_y\na.png,10.5,20,30,40\nb.png,,,31,41\n", ("0", "1")),
+        ("image,x1,y1,x2,y2\na.png,10.5,20,30,40\nb,,,31,41\n", ("1", "2")),
+        (
+            "file,tip_y,base_y,tip_x,base_x\nimages/a.png,20,40,10.5,30\nb.png,,41,,31\n",
+            ("tip", "base"),
+        ),
+        ("\ufeffimage;x1;y1;x2;y2\na.png;10,5;20;30;40\nb.png;;;31;41\n", ("1", "2")),
+    ],
+)
+def test_a_wide_table_has_two_columns_for_each_landmark(pictures, text, names):
+    (pictures / "labels.csv").write_text(text, encoding="utf-8")
+    ds = data.open_dataset(pictures)
+    assert ds.names == names
+    assert ds.points("all")[0].tolist() == [[10.5, 20], [30, 40]]
+    assert np.isnan(ds.points("all")[1, 0]).all()
+    assert ds.points("all")[1, 1].tolist() == [31, 41]
+    assert np.isnan(ds.spacing_mm).all()
+
+
+def test_a_wide_table_may_state_side_patient_split_and_spacing(pictures):
+    (pictures / "labels.csv").write_text(
+        "image,side,patient,split,spacing_mm,tip_x,tip_y\n"
+        "a.png,left,7,train,0.2,80,20\na.png,right,7,train,0.2,30,21\nb.png,left,8,test,0.3,81,22\n"
+    )
+    ds = data.open_dataset(pictures)
+    assert ds.sides == ("left", "right")
+    assert ds.images["patient"].tolist() == ["7", "8"]
+    assert ds.images["split"].tolist() == ["train", "test"]
+    assert ds.spacing_mm.tolist() == [[0.2, 0.2], [0.3, 0.3]]
+    assert points_of(ds)["a.png", "right", "tip"] == (30, 21)
+
+
+def test_one_spacing_for_all_images_stands_in_dataset_yaml(pictures):
+    (pictures / "labels.csv").write_text("image,x1,y1\na.png,1,2\nb.png,3,4\n")
+    (pictures / "dataset.yaml").write_text("spacing_mm: [0.1, 0.25]\nname: mine\n")
+    ds = data.open_dataset(pictures)
+    assert ds.name == "mine"
+    assert ds.spacing_mm.tolist() == [[0.1, 0.25], [0.1, 0.25]]
+
+
+# COCO
+
+
+def coco(*annotations: dict, names=("tip", "base"), **more) -> dict:
+    images = [
+        {"id": i, "file_name": f"{n}.png", "width": W, "height": H} for i, n in ((7, "a"), (9, "b"))
+    ]
+    categories = [{"id": 3, "name": "tooth", "keypoints": list(names)}]
+    return {"images": images, "categories": categories, "annotations": list(annotations)} | more
+
+
+def test_coco_visibility_0_is_not_annotated_and_1_and_2_are(pictures):
+    value = coco(
+        {"id": 1, "image_id": 7, "category_id": 3, "keypoints": [10.5, 20, 2, 30, 40, 1]},
+        {"id": 2, "image_id": 9, "category_id": 3, "keypoints": [0, 0, 0, 31, 41, 2]},
+    )
+    (pictures / "annotations").mkdir()
+    (pictures / "annotations" / "person_keypoints_val2017.json").write_text(json.dumps(value))
+    ds = data.open_dataset(pictures)
+    assert ds.points("all")[0].tolist() == [[10.5, 20], [30, 40]]
+    assert np.isnan(ds.points("all")[1, 0]).all()
+    assert set(ds.images["split"]) == {"val"}
+
+
+def test_coco_categories_left_and_right_are_sides(pictures):
+    categories = [
+        {"id": i, "name": n, "keypoints": ["tip"]} for i, n in ((1, "left"), (2, "right"))
+    ]
+    value = coco(
+        {"id": 1, "image_id": 7, "category_id": 1, "keypoints": [80, 20, 2]},
+        {"id": 2, "image_id": 7, "category_id": 2, "keypoints": [30, 21, 2]},
+        categories=categories,
+    )
+    (pictures / "labels.json").write_text(json.dumps(value))
+    with pytest.warns(UserWarning, match=r"1 images left out, first b.png: no point"):
+        ds = data.open_dataset(pictures)
+    assert (ds.names, ds.sides) == (("tip",), ("left", "right"))
+    assert points_of(ds) == {
+        ("a.png", "left", "tip"): (80, 20),
+        ("a.png", "right", "tip"): (30, 21),
+    }
+
+
+def test_names_that_all_begin_with_a_side_are_sides_unless_the_dataset_has_none(pictures):
+    value = coco(
+        {"id": 1, "image_id": 7, "category_id": 3, "keypoints": [80, 20, 2, 30, 21, 2]},
+        {"id": 2, "image_id": 9, "category_id": 3, "keypoints": [81, 20, 2, 31, 21, 2]},
+        names=("left_eye", "right_eye"),
+    )
+    (pictures / "labels.json").write_text(json.dumps(value))
+    ds = data.open_dataset(pictures)
+    assert (ds.names, ds.sides) == (("eye",), ("left", "right"))
+    (pictures / "dataset.yaml").write_text("sides: []")
+    ds = data.open_dataset(pictures)
+    assert (ds.names, ds.sides) == (("left_eye", "right_eye"), ())
+
+
+def test_names_of_which_only_some_begin_with_a_side_stay_whole(pictures):
+    value = coco(
+        {"id": 1, "image_id": 7, "category_id": 3, "keypoints": [80, 20, 2, 55, 21, 2]},
+        {"id": 2, "image_id": 9, "category_id": 3, "keypoints": [81, 20, 2, 55, 21, 2]},
+        names=("left_eye", "nose"),
+    )
+    (pictures / "labels.json").write_text(json.dumps(value))
+    assert data.open_dataset(pictures).names == ("left_eye", "nose")
+
+
+# LabelMe, CVAT, Label Studio: the zero of their pixels is the image's edge
+
+
+def shape(label: str, x: float, y: float, **more) -> dict:
+    return {"label": label, "points": [[x, y]], "shape_type": "point", "group_id": None} | more
+
+
+def labelme(folder: Path, name: str, *shapes: dict, **more) -> None:
+    value = {"version": "5.5.0", "shapes": list(shapes), "imagePath": f"{name}.png"}
+    value |= {"imageData": None, "imageHeight": H, "imageWidth": W} | more
+    (folder / "images" / f"{name}.json").write_text(json.dumps(value))
+
+
+def test_labelme_measures_from_the_edge_so_the_first_pixels_centre_is_a_half(pictures):
+    labelme(pictures, "a", shape("base", 30.5, 40.5), shape("tip", 0.5, 0.5))
+    labelme(pictures, "b", shape("tip", 10.75, 20), imagePath="..\\elsewhere\\images\\b.png")
+    ds = data.open_dataset(pictures)
+    assert points_of(ds)["a.png", "all", "tip"] == (0, 0)
+    assert points_of(ds)["a.png", "all", "base"] == (30, 40)
+    assert points_of(ds)["b.png", "all", "tip"] == (10.25, 19.5)
+    assert ds.names == ("base", "tip")
+    (pictures / "dataset.yaml").write_text("landmarks: [tip, base]\npixel_zero: centre\n")
+    ds = data.open_dataset(pictures)
+    assert points_of(ds)["b.png", "all", "tip"] == (10.75, 20)
+    assert ds.names == ("tip", "base")
+
+
+def test_labelme_labels_led_by_a_side_have_one(pictures):
+    labelme(pictures, "a", shape("left_tip", 80.5, 20.5), shape("Right tip", 30.5, 21.5))
+    labelme(pictures, "b", shape("left_tip", 81.5, 20.5))
+    ds = data.open_dataset(pictures)
+    assert (ds.names, ds.sides) == (("tip",), ("left", "right"))
+    assert points_of(ds)["a.png", "right", "tip"] == (30, 21)
+
+
+CVAT = """<?xml version="1.0" encoding="utf-8"?>
+<annotations><version>1.1</version>
+ <image id="0" name="a.png" subset="Train" width="110" height="60">
+  <points label="tip" points="10.50,20.50" occluded="1">
+   <attribute name="side">left</attribute></points>
+  <points label="row" points="30.5,40.5;31.5,41.5"><attribute name="side">left</attribute></points>
+  <box label="crown" xtl="1" ytl="2" xbr="3" ybr="4"/>
+ </image>
+ <image id="1" name="b.png" width="110" height="60">
+  <skeleton label="tooth"><attribute name="side">right</attribute>
+   <points label="tip" outside="0" points="50.50,21.00"/>
+   <points label="row_1" outside="1" points="0.00,0.00"/>
+  </skeleton>
+ </image>
+</annotations>"""
+
+
+def test_cvat_points_and_skeletons_are_read_with_their_side(tmp_path, pictures):
+    (pictures / "annotations.xml").write_text(CVAT)
+    ds = data.open_dataset(pictures)
+    assert points_of(ds) == {
+        ("a.png", "left", "tip"): (10, 20),
+        ("a.png", "left", "row_1"): (30, 40),
+        ("a.png", "left", "row_2"): (31, 41),
+        ("b.png", "right", "tip"): (50, 20.5),
+    }
+    assert ds.images.set_index("image")["split"]["a.png"] == "train"
+    lost = convert.convert(pictures, tmp_path / "out")
+    assert lost == ["1 points marked occluded, now as others", "1 box elements"]
+
+
+def keypoint(label: str, x: float, y: float, **more) -> dict:
+    value = {"x": x, "y": y, "width": 0.5, "keypointlabels": [label]}
+    region = {"type": "keypointlabels", "original_width": W, "original_height": H, "value": value}
+    return region | {"image_rotation": 0} | more
+
+
+def test_label_studio_percent_become_pixels(tmp_path, pictures):
+    choice = {"id": "r1", "type": "choices", "value": {"choices": ["Left"]}}
+    first = [keypoint("tip", 50, 50, id="r1"), choice]
+    tasks = [
+        {
+            "id": 1,
+            "data": {"img": "/data/upload/3/0a1b2c3d-a.png", "reader": "x"},
+            "annotations": [
+                {"was_cancelled": True, "result": [keypoint("tip", 1, 1)]},
+                {"result": [keypoint("tip", 2, 2)]},
+                {"ground_truth": True, "result": first},
+            ],
+        },
+        {
+            "id": 2,
+            "data": {"img": "/data/local-files/?d=images/b.png"},
+            "annotations": [{"result": [keypoint("left_tip", 0, 100, id="r2")]}],
+        },
+    ]
+    tasks[1]["annotations"][0]["result"][0]["value"]["keypointlabels"] = ["tip"]
+    tasks[1]["annotations"][0]["result"].append(choice | {"id": "r2"})
+    (pictures / "export.json").write_text(json.dumps(tasks))
+    ds = data.open_dataset(pictures)
+    # 50 % of 110 is 55, half of the way, between pixels 54 and 55; the edge is at -0.5 and 59.5
+    assert points_of(ds)["a.png", "left", "tip"] == (54.5, 29.5)
+    assert points_of(ds)["b.png", "left", "tip"] == (-0.5, 59.5)
+    assert convert.convert(pictures, tmp_path / "out") == ["1 further annotations of a task"]
+
+
+def test_label_studios_short_export_is_read(pictures):
+    plain = {"x": 10, "y": 20, "keypointlabels": ["tip"], "original_width": W, "original_height": H}
+    tasks = [{"id": 1, "img": "s3://bucket/a.png", "kp": [plain]}]
+    tasks += [{"id": 2, "img": "b.png", "kp": [plain | {"x": 30}]}]
+    (pictures / "export.json").write_text(json.dumps(tasks))
+    assert points_of(data.open_dataset(pictures))["b.png", "all", "tip"] == (32.5, 11.5)
+
+
+# pixels: EXIF, depth, DICOM
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_an_image_is_read_the_way_up_that_viewers_show_it(tmp_path, suffix, turn):
+    shown = np.full((40, 64), 30, np.uint8)
+    shown[:12, :20] = 220  # bright at the top left, once shown
+    undo = {  # what stores it so that this orientation shows it upright
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = Image.fromarray(shown)
+    stored = stored.transpose(undo[turn]) if turn > 1 else stored
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    path = tmp_path / f"a.{suffix}"
+    stored.save(path, exif=exif)
+    assert image_size(path) == (40, 64)
+    read = read_image(path)
+    assert read.shape == (40, 64)
+    assert read[:10, :18].mean() > 200
+    assert read[14:, 22:].mean() < 50
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_are_kept(tmp_path, suffix):
+    deep = (np.arange(60 * 110, dtype=np.uint16) * 9).reshape(60, 110)
+    Image.fromarray(deep).save(tmp_path / f"a.{suffix}")
+    assert np.array_equal(read_image(tmp_path / f"a.{suffix}"), deep)
+
+
+def write_dicom(path: Path, stored: np.ndarray, kind: str = "MONOCHROME2", bits: int = 12, **tags):
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    ds = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, generate_uid()
+    ds.Rows, ds.Columns = stored.shape
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, kind
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = stored.itemsize * 8, bits, bits - 1
+    ds.PixelRepresentation = int(stored.dtype.kind == "i")
+    for tag, value in tags.items():
+        setattr(ds, tag, value)
+    ds.PixelData = stored.tobytes()
+    ds.save_as(path, enforce_file_format=True)
+    return ds
+
+
+RAMP = np.linspace(100, 4000, 5 * 7).round().astype(np.uint16).reshape(5, 7)
+
+
+def test_dicom_values_are_those_stored_and_monochrome1_is_inverted(tmp_path):
+    write_dicom(tmp_path / "two.dcm", RAMP)
+    write_dicom(tmp_path / "one.dcm", 4095 - RAMP, "MONOCHROME1")
+    for name in ("two", "one"):
+        read = read_image(tmp_path / f"{name}.dcm")
+        assert read.dtype == np.uint16
+        assert np.array_equal(read, RAMP)
+        assert image_size(tmp_path / f"{name}.dcm") == (5, 7)
+
+
+def test_eight_bit_dicom_stays_eight_bit_and_signed_values_start_at_zero(tmp_path):
+    byte = (RAMP // 16).astype(np.uint8)
+    write_dicom(tmp_path / "byte.dcm", byte, bits=8)
+    assert read_image(tmp_path / "byte.dcm").dtype == np.uint8
+    assert np.array_equal(read_image(tmp_path / "byte.dcm"), byte)
+    signed = RAMP.astype(np.int16) - 1024
+    write_dicom(tmp_path / "signed.dcm", signed, bits=16, RescaleSlope=1, RescaleIntercept=-10)
+    assert np.array_equal(read_image(tmp_path / "signed.dcm"), RAMP - RAMP.min())
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_dicom_window_clips_what_lies_outside(tmp_path, kind):
+    write_dicom(tmp_path / "a.dcm", RAMP, kind, WindowCenter=2000, WindowWidth=1000)
+    read = read_image(tmp_path / "a.dcm").astype(int)
+    read = 65535 - read if kind == "MONOCHROME1" else read
+    assert (read[RAMP < 1499] == 0).all()
+    assert (read[RAMP > 2500] == 65535).all()
+    inside = (RAMP > 1510) & (RAMP < 2490)
+    # C.11.2.1.2.1: ((x - (c - 0.5)) / (w - 1) + 0.5) of the range
+    assert read[inside] / 65535 == pytest.approx((RAMP[inside] - 1999.5) / 999 + 0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "tag, more, source",
+    [
+        ("PixelSpacing", {}, "PixelSpacing"),
+        ("PixelSpacing", {"PixelSpacingCalibrationType": "FIDUCIAL"}, "PixelSpacing FIDUCIAL"),
+        ("ImagerPixelSpacing", {}, "ImagerPixelSpacing"),
+        ("NominalScannedPixelSpacing", {}, "NominalScannedPixelSpacing"),
+    ],
+)
+def test_dicom_states_the_spacing_of_rows_first_which_is_y(tmp_path, pictures, tag, more, source):
+    write_dicom(pictures / "images" / "c.dcm", RAMP, **{tag: [0.3, 0.1]}, **more)
+    (pictures / "labels.csv").write_text("image,x1,y1\na.png,1,2\nc.dcm,3,4\n")
+    ds = data.open_dataset(pictures)
+    assert ds.spacing_mm[1].tolist() == [0.1, 0.3]
+    assert np.isnan(ds.spacing_mm[0]).all()
+    assert ds.images["spacing_source"].tolist() == ["", source]
+    convert.convert(pictures, tmp_path / "out")
+    stored = pd.read_csv(tmp_path / "out" / "images.csv", keep_default_na=False)
+    assert stored["spacing_source"].tolist() == ["", source]
+    assert data.open_dataset(tmp_path / "out").images["spacing_source"].tolist() == ["", source]
+
+
+def test_the_images_of_one_dicom_patient_stay_in_one_split(pictures):
+    for i in range(6):
+        write_dicom(pictures / f"{i}.dcm", RAMP, PatientID=f"id{i // 2}")
+    rows = "".join(f"{i}.dcm,3,4\n" for i in range(6))
+    (pictures / "labels.csv").write_text("image,x1,y1\n" + rows)
+    images = data.open_dataset(pictures).images
+    assert images["patient"].nunique() == 3
+    assert images.groupby("patient")["split"].nunique().max() == 1
+    assert not images["patient"].str.contains("id").any()  # a digest, not the number itself
+
+
+# predictions out
+
+PREDICTED = pd.DataFrame(
+    [
+        ("a.png", side, name, x, y, 0.5 + x / 1000)
+        for side, x0 in (("left", 80.0), ("right", 30.0))
+        for name, x, y in (("tip", x0, 20.25), ("base", x0 + 4, 40.5))
+    ],
+    columns=["image", "side", "landmark", "x", "y", "peak"],
+)
+
+
+def test_predictions_go_out_as_native_csv(tmp_path):
+    (path,) = convert.write_predictions(PREDICTED, tmp_path / "out", "native")
+    assert pd.read_csv(path).equals(PREDICTED.drop(columns="peak"))
+
+
+def test_predictions_go_out_in_the_old_systems_layout(tmp_path):
+    paths = convert.write_predictions(PREDICTED, tmp_path / "out", "pg")
+    assert [path.name for path in paths] == ["LEFT-PG-Predictions.csv", "RIGHT-PG-Predictions.csv"]
+    lines = paths[1].read_text().splitlines()
+    assert lines[0] == ",file,0_act,1_act,0_y,1_y,0_x,1_x"
+    assert lines[1] == "0,a.png,0.53,0.534,20.25,40.5,30.0,34.0"
+
+
+def test_predictions_go_out_as_coco_and_labelme_that_are_read_again(tmp_path, pictures):
+    for to in ("coco", "labelme"):
+        out = tmp_path / to
+        convert.write_predictions(PREDICTED, out, to, images=pictures / "images")
+        (out / "a.png").write_bytes((pictures / "images" / "a.png").read_bytes())
+        again = points_of(data.open_dataset(out))
+        assert again == {(r.image, r.side, r.landmark): (r.x, r.y) for r in PREDICTED.itertuples()}
+    whole = json.loads((tmp_path / "coco" / "predictions.json").read_text())
+    assert whole["annotations"][1]["score"] == pytest.approx(0.532)
+    assert (whole["images"][0]["width"], whole["images"][0]["height"]) == (W, H)
+
+
+def test_predictions_with_a_landmark_twice_or_without_a_column_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"expected each landmark of an image once, got \['a.png'"):
+        convert.write_predictions(pd.concat([PREDICTED, PREDICTED[:1]]), tmp_path / "o", "pg")
+    with pytest.raises(InputError, match="expected columns"):
+        convert.write_predictions(PREDICTED.drop(columns="x"), tmp_path / "o", "pg")
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_command_line_writes_the_predictions_of_a_run(tmp_path, capsys):
+    PREDICTED.assign(split=["val", "val", "test", "test"]).to_csv(tmp_path / "p.csv", index=False)
+    given = ["predictions", str(tmp_path / "p.csv"), str(tmp_path / "o"), "--to", "pg"]
+    assert commands.main([*given, "--split", "test"]) == 0
+    assert capsys.readouterr().out.strip().endswith("RIGHT-PG-Predictions.csv")
