@@ -52,7 +52,7 @@ ORDERS = {
     "second": Order("strongest second mode", "second_share", "max"),
     "tta": Order("unsteady when moved", "tta_mm", "max"),
     "ensemble": Order("members apart", "ensemble_mm", "max"),
-    "trust": Order("least trusted", "trust", "mean", low_first=True),
+    "trust": Order("least trusted", "risk", "max"),
     "disagreement": Order("runs apart", "apart_mm", "max"),
     "worse": Order("worse than the other run", "worse_mm", "mean"),
     "better": Order("better than the other run", "worse_mm", "mean", low_first=True),

@@ -49,7 +49,7 @@ def fit_prior(points_mm: np.ndarray) -> ShapePrior:
     Source: Cootes et al. 1995, Comput. Vis. Image Underst. 61:38 (point distribution model), here
         with all modes and the place.
     """
-    flat = points_mm[~np.isnan(points_mm).any((1, 2))].reshape(-1, 2 * points_mm.shape[1])
+    flat = points_mm[_whole(points_mm)].reshape(-1, 2 * points_mm.shape[1])
     if len(flat) < flat.shape[1]:
         raise ValueError(
             f"points_mm: expected at least {flat.shape[1]} whole label sets for "
@@ -58,6 +58,11 @@ def fit_prior(points_mm: np.ndarray) -> ShapePrior:
     covariance = np.cov(flat.T)
     shrunk = (1 - SHRINK) * covariance + SHRINK * np.diag(np.diag(covariance))
     return ShapePrior(flat.mean(0), shrunk)
+
+
+def _whole(points: np.ndarray) -> np.ndarray:
+    """(N,) bool: which of (N, L, 2) label sets miss nothing."""
+    return ~np.isnan(points).any((1, 2))
 
 
 def choose(prior: ShapePrior, modes_mm: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -91,13 +96,15 @@ def repair_shapes(
 ) -> pd.DataFrame:
     """Predictions with impossible configurations repaired from their maps' other modes.
 
+    A side with fewer than 2L whole training label sets, too few for a prior, stays as it is.
+
     Args:
         predictions: rows of predictions.csv with second_ and third_x, _y, _share; each side with
             all its landmarks.
         landmarks: image, side, landmark, x, y (source pixels) of the training images.
         images: image, spacing_x_mm, spacing_y_mm of all of them.
     Returns: the predictions with x, y and error_mm as repaired, and `moved` (bool).
-    Raises: InputError for missing columns; ValueError with too few training label sets.
+    Raises: InputError for missing columns.
     """
     done = []
     for side, part in predictions.groupby("side", sort=False):
@@ -105,6 +112,9 @@ def repair_shapes(
         own = landmarks[landmarks["side"] == side]
         labels = own.assign(patient="", x_true=own["x"], y_true=own["y"])
         keys, known, _ = cases(labels, names)
+        if _whole(known).sum() < 2 * len(names):
+            done.append(part.assign(moved=False))
+            continue
         prior = fit_prior(known * spacing_of(keys["image"], images)[:, None])
         done.append(_repair_side(part, names, prior, images))
     return pd.concat(done).loc[predictions.index]

@@ -83,3 +83,6 @@ def test_a_table_is_repaired_in_pixels_with_its_error():
     assert mended["moved"].tolist() == [False, False, True]
     assert mended["x"].tolist() == pytest.approx(true[:, 0].tolist())
     assert mended["error_mm"].tolist() == pytest.approx([0, 0, 0])
+    few = shape_prior.repair_shapes(table, labels[labels["image"] < "t13"], images)
+    assert few["x"].tolist() == table["x"].tolist()
+    assert not few["moved"].any()

@@ -27,7 +27,7 @@ ROWS = [  # image, landmark, x, error_mm, peak, ere_mm, second_share, trust
 
 def by_hand(**columns) -> pd.DataFrame:
     names = ["image", "landmark", "x", "error_mm", "peak", "ere_mm", "second_share", "trust"]
-    table = pd.DataFrame(ROWS, columns=names)
+    table = pd.DataFrame(ROWS, columns=names).assign(risk=[0.5, 0.6, 2.0, 0.7, 2.5, 2.4])
     table = table.assign(split="test", patient="p", side="right", y=20.0, x_true=30.0, y_true=20.0)
     table.loc[table["error_mm"].isna(), ["x_true", "y_true"]] = np.nan
     return table.assign(second_x=50.0, second_y=25.0, **columns)
@@ -41,7 +41,7 @@ def by_hand(**columns) -> pd.DataFrame:
         ("peak", "bca"),  # lowest 0.2, 0.6, 0.8
         ("spread", "bca"),  # 4, 2, 1.1
         ("second", "cab"),  # 0.9, 0.3, 0.2
-        ("trust", "cba"),  # none, half, all trusted
+        ("trust", "cba"),  # riskiest 2.5, 2.0, 0.6
     ],
 )
 def test_each_order_puts_first_what_it_says(by, order):
@@ -60,10 +60,10 @@ def test_cases_without_a_value_come_last_whatever_the_order():
 
 
 def test_missing_columns_are_told_in_a_sentence_and_cannot_be_chosen():
-    old = cases.case_table(by_hand().drop(columns=["ere_mm", "trust"]).assign(tta_mm=np.nan))
+    old = cases.case_table(by_hand().drop(columns=["ere_mm", "risk"]).assign(tta_mm=np.nan))
     assert cases.not_said(old) == (
         "Not in these predictions, so no order by: widest map (ere_mm), unsteady when moved "
-        "(tta_mm), members apart (ensemble_mm), least trusted (trust)."
+        "(tta_mm), members apart (ensemble_mm), least trusted (risk)."
     )
     with pytest.raises(InputError, match=r"by: expected one of error, .*got 'spread'.*ere_mm"):
         cases.in_order(old, "spread")
