@@ -98,7 +98,7 @@ def spacing_rows(images: pd.DataFrame) -> list[Found]:
         )
         for image in table.index.difference(known.index, sort=False)
     ]  # fmt: skip
-    return found + _odd(known)
+    return found if known.empty else found + _odd(known)
 
 
 def _odd(known: pd.DataFrame) -> list[Found]:
