@@ -132,7 +132,7 @@ def verdict_table(plan: Plan, known: dict[tuple[str, str], Family] | None = None
     """All verdicts of a sweep: see `verdicts.judge`, with design and side before it."""
     tables = []
     for (design, side), family in (known or families(plan)).items():
-        table = verdicts.judge(family, plan.grid.matters, resamples=2000, permutations=5000)
+        table = verdicts.judge(family, plan.grid.matters, resamples=1000, permutations=4000)
         if len(table):
             tables.append(table.assign(design=design, side=side))
     if not tables:

@@ -33,6 +33,7 @@ from lmkit.runs import run_folder
 from lmkit.sidebyside import benchmark_folder
 from lmkit.stages import report_run
 
+ABLATION = "05_ablation"
 KEPT = "keep_output"  # cells with this tag keep their output in the committed notebook
 
 
@@ -83,7 +84,7 @@ def _folder(source: Path, parameters: dict[str, Any]) -> Path:
     """Where a notebook's executed copy belongs: the folder that it writes into."""
     cell = papermill.inspect_notebook(str(source))
     values = {name: ast.literal_eval(found["default"]) for name, found in cell.items()} | parameters
-    if source.stem == "05_ablation":
+    if source.stem == ABLATION:
         return ablation.plan_of(values, parameters).folder
     own = {k: values.pop(k) for k in cell if k not in RunConfig.model_fields}
     asked = {k: v for k, v in values.items() if k in parameters or k == "preset"}
@@ -157,7 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parameters |= {key: value_of(key, text) for key, text in given.p}
         for name in given.notebook:
             executed = execute(name, parameters)
-        _report(parameters)
+        if ABLATION not in given.notebook:  # its preset is a size of a sweep
+            _report(parameters)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

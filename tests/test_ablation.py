@@ -1,0 +1,202 @@
+"""The grid: what it may say, and the runs that it becomes."""
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import write_native
+
+from lmkit import ablation, evidence, findings, grid
+from lmkit.config import InputError
+from lmkit.files import project_root
+from lmkit.parameters import read_preset
+
+SMALL = {
+    "claims": {1: "a claim"},
+    "matters": {"sdr_2mm": 0.02, "median_mm": 0.1, "failure_rate": 0.02},
+    "strategies": {
+        "dark": {"group": "decoder", "says": "finer", "add": {"decoder": "quarter"}},
+        "both": {"group": "sides", "says": "one model", "add": {"side": "both"}},
+        "big": {"claim": 1, "group": "training", "says": "faster", "add": {"batch_size": 16}},
+    },
+    "sizes": {
+        "two": {
+            "about": "a test",
+            "seeds": [3, 4],
+            "data": {"phantom_patients": [8, 4, 0]},
+            "designs": {
+                "add": {"base": "quick", "budget": {"epochs": 5}, "pairs": [["dark", "big"]]}
+            },
+        }
+    },
+}
+
+
+def written(tmp_path, **changed):
+    """A grid file; `a__b=value` changes the value at a: b:."""
+    whole = yaml.safe_load(yaml.safe_dump(SMALL))
+    for place, value in changed.items():
+        *path, last = place.split("__")
+        part = whole
+        for key in path:
+            part = part[key]
+        part[last] = value
+    file = tmp_path / "grid.yaml"
+    file.write_text(yaml.safe_dump(whole))
+    return file
+
+
+@pytest.mark.parametrize("size", ["tiny", "quick", "document", "full"])
+def test_every_size_of_the_grid_becomes_runs_of_valid_settings_in_folders_of_their_own(size):
+    plan = ablation.plan_runs(size)
+    assert len({run.folder for run in plan.runs}) == len(plan.runs)
+    assert all(run.config.run == run.folder.name for run in plan.runs)
+    assert plan.left_out.keys() <= {("add", "audit_repairs")}
+    bases = [run for run in plan.runs if run.strategy == plan.base(run.design)]
+    assert len(bases) == len(plan.designs) * len(plan.sides) * len(plan.grid.sizes[size].seeds)
+
+
+def test_all_of_the_documents_claims_are_in_the_grid_and_tried_or_explained():
+    whole = grid.read_grid()
+    assert list(whole.claims) == list(range(1, 13))
+    assert {s.claim for s in whole.strategies.values()} - {None} == set(range(1, 13))
+    document = whole.names("document", "add")
+    claimed = [name for name, strategy in whole.strategies.items() if strategy.claim]
+    assert document == claimed, "size document leaves out one of the document's strategies"
+
+
+def test_quick_is_six_strategies_two_sides_and_two_seeds_at_least():
+    plan = ablation.plan_runs("quick")
+    strategies = {run.strategy for run in plan.runs} - {plan.base("add")}
+    assert len(strategies) >= 6
+    assert plan.sides == ("left", "right")
+    assert len({run.seed for run in plan.runs}) >= 2
+
+
+def test_a_design_becomes_base_strategies_and_pairs_per_side_and_seed(tmp_path):
+    plan = ablation.plan_runs("two", written(tmp_path), {"outputs": str(tmp_path)})
+    found = {(r.strategy, r.side, r.seed) for r in plan.runs}
+    for seed in (3, 4):
+        for side in ("left", "right"):
+            for strategy in ("quick", "dark", "big", "dark + big"):
+                assert (strategy, side, seed) in found
+        assert ("both", "both", seed) in found
+    assert len(plan.runs) == 2 * (2 * 4 + 1)
+    (pair,) = [r for r in plan.runs if (r.strategy, r.side, r.seed) == ("dark + big", "left", 4)]
+    assert (pair.config.decoder, pair.config.batch_size) == ("quarter", 16)
+    assert (pair.config.epochs, pair.config.phantom_patients) == (5, (8, 4, 0))
+    assert pair.folder.parent == tmp_path / "ablation" / "phantom-two" / "phantom" / "left"
+    assert pair.folder.name.startswith("add-dark-and-big-s4-")
+
+
+def test_other_settings_are_other_folders_and_the_same_ones_the_same(tmp_path):
+    given = {"outputs": str(tmp_path)}
+    first = ablation.plan_runs("two", written(tmp_path), given)
+    again = ablation.plan_runs("two", written(tmp_path), given)
+    longer = ablation.plan_runs("two", written(tmp_path), given | {"epochs": 6})
+    assert [r.folder for r in first.runs] == [r.folder for r in again.runs]
+    assert not {r.folder for r in first.runs} & {r.folder for r in longer.runs}
+
+
+def test_one_side_leaves_out_the_other_and_keeps_models_of_both(tmp_path):
+    given = {"outputs": str(tmp_path), "side": "left"}
+    plan = ablation.plan_runs("two", written(tmp_path), given)
+    assert {run.side for run in plan.runs} == {"left", "both"}
+    assert plan.sides == ("left",)
+
+
+def test_without_sides_strategies_about_sides_are_left_out_with_the_reason(tmp_path):
+    folder = write_native(tmp_path / "plain", sides=())
+    given = {"outputs": str(tmp_path), "dataset": str(folder)}
+    plan = ablation.plan_runs("two", written(tmp_path), given)
+    assert plan.sides == ("all",)
+    assert plan.left_out == {("add", "both"): "crosses has no sides"}
+    assert len(plan.runs) == 2 * 4
+
+
+@pytest.mark.parametrize(
+    "changed, expected",
+    [
+        ({"strategies__dark__ad": {}}, "strategies.dark: unknown key ad; did you mean add?"),
+        (
+            {"strategies__dark__add": {"decoda": 1}},
+            "unknown parameter decoda; did you mean decoder?",
+        ),
+        ({"strategies__dark__add": None}, "expected settings under add: or remove:"),
+        ({"strategies__big__claim": 7}, "claim: expected one of claims:, got 7"),
+        ({"matters": {"sdr_2mm": 0.02}}, "expected a number > 0 for median_mm, failure_rate"),
+        ({"sizes__two__seeds": []}, "sizes.two.seeds: "),
+        ({"sizes__two__designs__add__budget": {}}, "expected either epochs or minutes"),
+        ({"sizes__two__designs__add__strategies": ["drak"]}, "'drak'; did you mean dark?"),
+        ({"sizes__two__designs__remove": SMALL["sizes"]["two"]["designs"]["add"]}, "under remove:"),
+        ({"strategies__dark__add": {"decoder": "drak"}}, "add dark: decoder: expected argmax"),
+        ({"strategies__dark__add": {"epochs": 5}}, "add dark: expected settings that differ"),
+        ({"sizes__two__designs__add__base": "quik"}, "did you mean quick?"),
+        ({"strategies__big__add": {"decoder": "dark"}}, "got dark and big, which set decoder"),
+        ({"strategies__a b": SMALL["strategies"]["dark"]}, "letters, digits and _, got 'a b'"),
+    ],
+)
+def test_a_wrong_grid_stops_with_one_line(tmp_path, changed, expected):
+    with pytest.raises(InputError) as error:
+        ablation.plan_runs("two", written(tmp_path, **changed), {"outputs": str(tmp_path)})
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ({"preset": "quik"}, "preset: expected full | document | quick | tiny"),
+        ({"sigma_pix": 3}, "unknown parameter sigma_pix; did you mean sigma_px?"),
+        ({"side": "both"}, "side: expected left, right or nothing"),
+        ({"epochs": "ten"}, "epochs: expected a valid integer"),
+        ({"run": "../else"}, "run: expected up to 100 letters"),
+        ({"grid": "no/such.yaml"}, "no/such.yaml: expected a readable YAML file"),
+    ],
+)
+def test_a_wrong_parameter_of_05_stops_with_one_line(given, expected):
+    cell = {"preset": "tiny", "grid": grid.GRID, "side": "", "scheduler": "", "workers": 0}
+    with pytest.raises(InputError) as error:
+        ablation.plan_of(cell | {"write_recommended": False}, given)
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_side_edited_by_hand_counts():
+    cell = {"preset": "tiny", "grid": grid.GRID, "scheduler": "", "workers": 0}
+    plan = ablation.plan_of(cell | {"write_recommended": False, "side": "left"}, {})
+    assert plan.sides == ("left",)
+
+
+def test_what_a_first_look_rules_out_leaves_with_its_pairs(tmp_path):
+    plan = ablation.plan_runs("two", written(tmp_path), {"outputs": str(tmp_path)})
+    left = ablation.promoted(plan, [("add", "big")])
+    assert {run.strategy for run in left.runs} == {"quick", "dark", "both"}
+
+
+def test_a_first_look_is_short_and_has_folders_of_its_own(tmp_path):
+    screen = {"budget": {"epochs": 2}, "seeds": [3]}
+    file = written(tmp_path, sizes__two__screen=screen)
+    plan = ablation.plan_runs("two", file, {"outputs": str(tmp_path)})
+    assert {run.config.epochs for run in plan.screening} == {2}
+    assert len(plan.screening) == len(plan.runs) / 2
+    assert not {r.folder for r in plan.screening} & {r.folder for r in plan.runs}
+    assert findings.ruled_out(plan) == {}, "nothing has run"
+
+
+def test_recommended_is_changed_by_the_best_of_what_helped_in_it_and_stays_valid(tmp_path):
+    plan = ablation.plan_runs("full", given={"outputs": str(tmp_path)})
+    row = {"design": "remove", "figure": "sdr_2mm", "side": "together", "verdict": "helps"}
+    rows = [
+        row | {"strategy": "batch_16", "effect": 0.01, "low": 0.005, "high": 0.02},
+        row | {"strategy": "wing", "effect": 0.03, "low": 0.01, "high": 0.05},
+        row | {"strategy": "ema", "effect": 0.2, "low": 0.1, "high": 0.3, "verdict": "hurts"},
+        row | {"strategy": "dark", "effect": 0.2, "low": 0.1, "high": 0.3, "design": "add"},
+    ]
+    chosen = evidence.to_change(plan, pd.DataFrame(rows), "together")
+    assert chosen["strategy"].tolist() == ["wing", "batch_16"]
+    before = (project_root() / "params" / "recommended.yaml").read_text()
+    target = evidence.write_recommended(plan, chosen, tmp_path / "new.yaml")
+    assert read_preset(str(target)) == read_preset("recommended") | {"loss": "wing"}
+    assert (project_root() / "params" / "recommended.yaml").read_text() == before
+    with pytest.raises(InputError, match="found none; leave the switch off"):
+        evidence.write_recommended(plan, chosen.iloc[:0], tmp_path / "new.yaml")

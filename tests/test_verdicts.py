@@ -1,0 +1,203 @@
+"""Verdicts against effects that are known: by hand, and in simulated sweeps.
+
+PLANTED_REPETITIONS=300 pytest tests/test_verdicts.py repeats the simulation as often; a few times
+only by default.
+"""
+
+import math
+import os
+
+import numpy as np
+import pandas as pd
+import planted
+import pytest
+
+from lmkit import ablation, contrasts, evidence, findings, plots_ablation, verdicts
+from lmkit.ablation_report import write_ablation_report, write_summary
+from lmkit.verdicts import HELPS, HURTS, TOO_FEW, Family
+
+REPETITIONS = int(os.environ.get("PLANTED_REPETITIONS", "6"))
+EFFECTS = {"nothing": 0.0, "one": 0.01, "three": 0.03, "worse": -0.03}
+MATTERS = {"sdr_2mm": 0.02, "median_mm": 0.1, "failure_rate": 0.02}
+FAST = {"resamples": 300, "permutations": 400}
+
+
+def tables(errors, side="right") -> list[pd.DataFrame]:
+    """(seeds, patients, landmarks) mm as predictions, a table per seed."""
+    found = []
+    for values in np.asarray(errors, float):
+        n, n_landmarks = values.shape
+        names = np.array([f"p{i}" for i in range(n)]).repeat(n_landmarks)
+        landmark = np.tile(list("abcdefg")[:n_landmarks], n)
+        columns = {"image": names, "patient": names, "side": side, "landmark": landmark}
+        found.append(pd.DataFrame(columns | {"error_mm": values.ravel(), "split": "val"}))
+    return found
+
+
+def row(**changed) -> dict:
+    plain = {"figure": "sdr_2mm", "effect": 0.01, "low": -0.005, "high": 0.015, "p_holm": 0.4}
+    return plain | {"seeds": 3, "patients": 40, "detectable": 0.03} | changed
+
+
+@pytest.mark.parametrize(
+    "changed, verdict",
+    [
+        ({"p_holm": 0.04}, HELPS),
+        ({"p_holm": 0.04, "effect": -0.01}, HURTS),
+        ({"p_holm": 0.04, "effect": -0.01, "figure": "failure_rate"}, HELPS),
+        ({"p_holm": 0.04, "effect": 0.3, "figure": "median_mm"}, HURTS),
+        ({}, "no effect"),
+        ({"low": -0.03}, TOO_FEW),
+        ({"p_holm": 0.001, "seeds": 1}, TOO_FEW),
+        ({"p_holm": 0.001, "patients": 9}, TOO_FEW),
+        ({"p_holm": math.nan}, TOO_FEW),
+    ],
+)
+def test_the_rule(changed, verdict):
+    assert verdicts._verdict(row(**changed), MATTERS, 0.05)[0] == verdict
+
+
+def test_a_verdict_in_words_says_what_was_not_seen():
+    said = verdicts.worded(row(verdict="no effect", bound=0.015))
+    assert said == "no effect larger than 1.5 points"
+    said = verdicts.worded(row(verdict=TOO_FEW, bound=0.03))
+    assert said == "not enough runs; 3 points would have been seen"
+    said = verdicts.worded(row(verdict=TOO_FEW, bound=0.03, detectable=math.nan))
+    assert said == "not enough runs"
+
+
+def test_seeds_that_shift_every_patient_alike_are_the_spread_of_seeds():
+    # 20 patients, 2 landmarks; seed k hits 16, 18, 20 of the patients' first landmark, the same
+    # patients' throughout: SDR .9 .95 1 -> variance .0025, less a share for who was drawn
+    errors = np.ones((3, 20, 2))
+    for k, missed in enumerate((4, 2, 0)):
+        errors[k, :missed, 0] = 9.0
+    spread = contrasts.seed_spread({"a": tables(errors)})
+    assert spread.df == 2
+    assert 0 < spread.pooled["sdr_2mm"] < 0.0025
+    assert spread.own["a"]["sdr_2mm"] == pytest.approx(spread.pooled["sdr_2mm"])
+    same = contrasts.seed_spread({"a": tables(np.ones((3, 20, 2)))})
+    assert same.pooled["sdr_2mm"] == 0
+
+
+def test_seeds_that_only_fail_on_other_patients_add_little():
+    rng = np.random.default_rng(5)
+    errors = np.where(rng.random((3, 400, 1)) < 0.1, 9.0, 0.5).repeat(5, axis=2)
+    observed = (errors <= 2).mean((1, 2)).var(ddof=1)
+    beyond = contrasts._beyond_patients(tables(errors), 0)[0]
+    assert abs(beyond - (observed - 0.09 / 400)) < 0.1 * 0.09 / 400
+
+
+def test_the_spread_of_seeds_widens_the_interval_and_raises_p():
+    rng = np.random.default_rng(2)
+    a = rng.exponential(1.0, (3, 40, 5))
+    b = 0.9 * rng.exponential(1.0, (3, 40, 5))
+    none, some = dict.fromkeys(MATTERS, 0.0), dict.fromkeys(MATTERS, 0.0012)
+    plain = contrasts.compare(tables(a), tables(b), (none, none), 4, **FAST)["sdr_2mm"]
+    wide = contrasts.compare(tables(a), tables(b), (some, some), 4, **FAST)["sdr_2mm"]
+    assert wide["seeds_sd"] == pytest.approx(math.sqrt(0.0012 * 2 / 3))
+    assert wide["effect"] == plain["effect"]
+    assert np.ptp(wide["interval"]) > 1.5 * np.ptp(plain["interval"])
+    assert wide["p"] > plain["p"]
+    many = contrasts.compare(tables(a), tables(b), (some, some), 4, tests=20, **FAST)["sdr_2mm"]
+    assert many["detectable"] > wide["detectable"]
+
+
+def test_an_interaction_is_what_two_give_beyond_their_sum():
+    # of 5 landmarks base hits 3, first 4, second 4, both 4: 0.8 - 0.8 - 0.8 + 0.6 = -0.2
+    def hits(n):
+        return tables(np.tile(np.where(np.arange(5) < n, 1.0, 5.0), (2, 15, 1)))
+
+    still = [dict.fromkeys(MATTERS, 0.0)] * 4
+    found = contrasts.interaction([hits(3), hits(4), hits(4), hits(4)], still, 4)
+    assert found["sdr_2mm"]["effect"] == pytest.approx(-0.2)
+    assert found["failure_rate"]["effect"] == pytest.approx(0.2)
+
+
+def test_one_strategy_without_predictions_on_a_side_is_left_out_there():
+    both = {"base": tables(np.ones((2, 12, 3))), "other": tables(np.ones((2, 12, 3)), "left")}
+    assert list(verdicts.of_side(both, "left")) == ["other"]
+    assert list(verdicts.of_side(both, verdicts.TOGETHER)) == ["base", "other"]
+
+
+def test_planted_truth():
+    """Of 200 validation patients, both sides, 3 seeds that differ by 0.4 points: 3 points are seen,
+    1 point is never denied, and nothing is rarely called something."""
+    right = dict.fromkeys(EFFECTS, 0)
+    helps = 0
+    for i in range(REPETITIONS):
+        recipes = planted.sweep(np.random.default_rng(i), EFFECTS, n=200)
+        table = verdicts.judge(Family("base", recipes), MATTERS, **FAST)
+        found = table[table["figure"] == "sdr_2mm"].set_index("strategy")
+        for name, effect in EFFECTS.items():
+            right[name] += _is_right(found.loc[name], effect)
+        helps += found.loc["nothing", "verdict"] == HELPS
+    print(right, helps)
+    allowed = max(1, round(0.05 * REPETITIONS))
+    assert all(count >= REPETITIONS - allowed for count in right.values()), right
+    assert helps <= allowed
+
+
+def _is_right(found: pd.Series, effect: float) -> bool:
+    """Nothing: not called something. One point: not denied. Three points: called."""
+    if effect == 0:
+        return found["verdict"] not in (HELPS, HURTS)
+    if abs(effect) < 0.02:
+        denied = found["verdict"] == "no effect" and found["bound"] < abs(effect)
+        return found["verdict"] != HURTS and not denied
+    return found["verdict"] == (HELPS if effect > 0 else HURTS)
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory) -> ablation.Plan:
+    """A whole sweep of the phantom's `quick` size, its run folders simulated."""
+    outputs = tmp_path_factory.mktemp("simulated")
+    plan = ablation.plan_runs("quick", given={"outputs": str(outputs)})
+    names = list(dict.fromkeys(r.strategy for r in plan.runs if r.strategy != plan.base("add")))
+    effects = dict.fromkeys(names, 0.0) | {"affine": 0.08, "clip": -0.08}
+    planted.write_folders(plan, planted.sweep(np.random.default_rng(1), effects, n=80, seeds=2))
+    return plan
+
+
+def test_verdicts_are_read_from_run_folders_for_each_side_and_together(simulated):
+    known = findings.families(simulated)
+    assert list(known) == [("add", side) for side in ("left", "right", "together")]
+    assert len(known["add", "together"].recipes["both"][0]) == 2 * 80 * 5
+    assert len(known["add", "left"].recipes["both"][0]) == 80 * 5
+    small = {key: family for key, family in known.items() if key[1] == "together"}
+    table = findings.verdict_table(simulated, small)
+    sdr = table[table["figure"] == "sdr_2mm"].set_index("strategy")["verdict"]
+    assert (sdr["affine"], sdr["clip"]) == (HELPS, HURTS)
+    runs = findings.run_table(simulated)
+    assert set(runs["state"]) == {findings.FINISHED}
+    assert runs["overhead_s"].tolist() == [40 - 32] * len(runs)
+
+    claims = evidence.claim_table(simulated, table, runs)
+    assert set(claims["claim"]) == set(range(1, 13)), "a claim of the document has no row"
+    said = claims.set_index("claim")["verdict"]
+    assert said[2] == HELPS
+    assert said[7] == "not run: not among the strategies of quick"
+    times = claims.set_index("strategy")["time"]
+    assert (times["clip"], times["both"]) == ("1.00 ×", "0.50 ×")
+
+    report = write_ablation_report(
+        simulated,
+        table,
+        runs,
+        {"Effects": plots_ablation.forests(table, simulated.grid.matters)},
+    )
+    text = report.read_text()
+    assert "stands in for" in text
+    assert "gradient clipping, max_norm 1.0" in text
+    stored = pd.read_csv(write_summary(simulated, table))
+    assert len(stored) == len(table)
+
+
+def test_a_seed_with_a_missing_side_does_not_count_for_both_together(simulated, tmp_path):
+    (lost,) = [r for r in simulated.runs if (r.strategy, r.side, r.seed) == ("dark", "left", 1)]
+    moved = lost.folder.rename(tmp_path / "moved")
+    known = findings.families(simulated)
+    moved.rename(lost.folder)
+    assert len(known["add", "together"].recipes["dark"]) == 1
+    assert len(known["add", "right"].recipes["dark"]) == 2
+    assert len(known["add", "left"].recipes["dark"]) == 1
