@@ -1,13 +1,15 @@
 # make right | left    train and evaluate one side on the phantom (builds .venv first)
+# make ablation        a reduced ablation on the phantom; make ablation SIZE=document: 90 minutes
 # make test            all tests, the notebooks included
 # make venv | lab | lint | notebooks
 
 PYTHON ?= python3
+SIZE ?= quick
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv right left test lint lab notebooks
+.PHONY: venv right left ablation test lint lab notebooks
 .DEFAULT_GOAL := right
 
 venv: $(STAMP)
@@ -22,6 +24,11 @@ $(STAMP): pyproject.toml constraints.txt
 right left: $(STAMP)
 	$(BIN)/python -m lmkit.notebooks 03_train -f params/$@.yaml
 	$(BIN)/python -m lmkit.notebooks 04_evaluate -f params/$@.yaml
+
+# the runs first, with a bar on a terminal; the notebook then reads them
+ablation: $(STAMP)
+	$(BIN)/python -m lmkit.sweep --preset $(SIZE)
+	$(BIN)/python -m lmkit.notebooks 05_ablation -p preset $(SIZE)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q

@@ -19,7 +19,7 @@ from lmkit.notebooks import notebook_names
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = [  # each file imports only from files above it
     "__init__ choices fields config files faults geometry lines measures declare phantom_* phantom",
-    "dicom images tables jsonfiles native sources textfiles",
+    "dicom images canvas tables jsonfiles native sources textfiles",
     "coco labelme widecsv cvat labelstudio formats",
     "writers lookalikes check_rows check convert commands data samples report",
     "augment decoders modes heatmap unet cascade model",
@@ -36,6 +36,10 @@ ORDER = [  # each file imports only from files above it
 ]
 
 OWN_PARAMETERS = {
+    "05_ablation": {
+        **{"side": "", "preset": "tiny", "grid": "params/ablation.yaml"},
+        **{"scheduler": "", "workers": 0, "write_recommended": False},
+    },
     "04_evaluate": {"members": "", "by": "maps", "draws": 4, "against": ""},
     "06_benchmark": {"preset": "recommended", "minutes": 1.0},
 }
