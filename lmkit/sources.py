@@ -147,8 +147,9 @@ class Collector:
 
         Raises: InputError where there is no point, a label is unknown, or dataset.yaml is wrong.
         """
-        if not self.points and not self.faults.collect:
-            raise InputError(f"{self.folder}: expected labelled images, got no point in any")
+        with self.faults.of():
+            if not self.points:
+                raise InputError(f"{self.folder}: expected labelled images, got no point in any")
         path, about = self.folder / "dataset.yaml", {**more, **self.about}
         sides, place = self._sides(about, path)
         names = tuple(dict.fromkeys(place(label)[1] for label in self.order))

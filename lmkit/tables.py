@@ -180,10 +180,10 @@ def image_file(folder: Path, image: str, where: str, root: Path | None = None) -
         inside = bool(image) and path.resolve().is_relative_to(root.resolve())
         there = inside and path.is_file()
     except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, links in a circle
-        got = f"{shown(image)}: {one_line(error)}"
+        got = f"{shown(image)}: {getattr(error, 'strerror', None) or one_line(error)}"
         raise InputError(f"{where}: image: expected a file in {folder}, got {got}") from None
     if not inside:
-        raise InputError(f"{where}: image: expected a file in {root}, got {image!r}")
+        raise InputError(f"{where}: image: expected a file in {root}, got {shown(image)}")
     if not there:
         raise InputError(f"{where}: image: expected {one_line(path)}, which is missing")
     return path
