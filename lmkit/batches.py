@@ -24,10 +24,10 @@ from lmkit.augment import (
     random_mirror,
     warp,
 )
+from lmkit.canvas import Canvas, open_canvas
 from lmkit.config import InputError, RunConfig
 from lmkit.data import Dataset
 from lmkit.geometry import Size, apply, fit_matrix, mirror_matrix, scale_matrix
-from lmkit.images import Canvas, open_canvas
 from lmkit.samples import Samples
 
 MIDDLE_GREY, GREY_UNIT = 127.5, 64  # what becomes 0 and 1 for the network
@@ -78,7 +78,8 @@ def canvas_for(dataset: Dataset, config: RunConfig) -> Canvas:
     """The dataset's images at canvas size, from the cache folder."""
     names = list(dataset.images["image"])
     frame = canvas_size(dataset, config)
-    return open_canvas(names, dataset.read, dataset.fingerprint, frame, config.keep_aspect)
+    keep = config.keep_aspect
+    return open_canvas(names, dataset.read, dataset.size, dataset.fingerprint, frame, keep)
 
 
 def source_to_input(samples: Samples, source_hw: np.ndarray, config: RunConfig) -> Tensor:

@@ -24,10 +24,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from lmkit.batches import Feed, canvas_for, canvas_frame
+from lmkit.canvas import Canvas, map_canvas
 from lmkit.config import InputError, RunConfig
 from lmkit.data import open_for
 from lmkit.geometry import fit_matrix
-from lmkit.images import Canvas, map_canvas
 from lmkit.inference import infer, pick_device, pick_precision
 from lmkit.parameters import configure
 from lmkit.samples import Samples, line_up

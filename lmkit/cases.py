@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from lmkit import losses
 from lmkit.augment import warp
 from lmkit.batches import Batch, Feed, canvas_size
+from lmkit.canvas import Canvas, fit_image
 from lmkit.config import InputError, RunConfig
 from lmkit.data import Dataset
 from lmkit.geometry import Size, fit_matrix
-from lmkit.images import Canvas, fit_image, to_uint8
+from lmkit.images import to_uint8
 from lmkit.inference import activated, levels_of, members_of, pick_device
 from lmkit.metrics import radial_error_mm
 from lmkit.model import heatmap_matrix

@@ -13,9 +13,10 @@ from torch import nn
 
 from lmkit import losses
 from lmkit.batches import Batch, Feed, canvas_frame, source_to_input
+from lmkit.canvas import Canvas, fit_image
 from lmkit.config import InputError, RunConfig
 from lmkit.geometry import apply, fit_matrix
-from lmkit.images import Canvas, fit_image, read_image, to_uint8
+from lmkit.images import read_image, to_uint8
 from lmkit.inference import Inferred, infer, pick_device, points_of
 from lmkit.measures import spacing_of
 from lmkit.metrics import error_matrix, radial_error_mm, summarise, table

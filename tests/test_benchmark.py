@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import TINY
 
-from lmkit import benchmark, images, notebooks, sidebyside
+from lmkit import benchmark, canvas, notebooks, sidebyside
 from lmkit.config import InputError, make_config
 from lmkit.parameters import configure
 
@@ -54,11 +54,11 @@ def test_reading_many_images_leaves_no_memory_behind(tmp_path):
     n, path = 400, tmp_path / "canvas.npy"
     np.lib.format.open_memmap(path, "w+", np.uint8, (n, 600, 1100))
     eye = torch.eye(3, dtype=torch.float64).expand(n, 3, 3)
-    canvas = images.map_canvas(path, eye, np.tile([600, 1100], (n, 1)))
-    canvas.batch(np.arange(8))
+    mapped = canvas.map_canvas(path, eye, np.tile([600, 1100], (n, 1)))
+    mapped.batch(np.arange(8))
     before = benchmark._now_mb()
     for start in range(0, n, 8):
-        assert canvas.batch(np.arange(start, start + 8)).shape == (8, 1, 600, 1100)
+        assert mapped.batch(np.arange(start, start + 8)).shape == (8, 1, 600, 1100)
     grown = benchmark._now_mb() - before
     assert grown < 60, f"264 MB were read, {grown:.0f} MB stayed in this process"
 
