@@ -22,10 +22,14 @@ from lmkit.tables import (
     plain_name,
     rows_of,
     shown,
+    spacing_of,
     two_splits,
 )
 
-KEYS = ("name", "landmarks", "sides", "mirror_pairs", "citation", "licence", "measurements")
+KEYS = (
+    *("name", "landmarks", "sides", "mirror_pairs", "spacing_mm", "citation", "licence"),
+    "measurements",
+)
 OPTIONAL = ("split", "spacing_x_mm", "spacing_y_mm", "spacing_source")
 
 
@@ -41,6 +45,10 @@ def read_native(folder: Path, faults: Faults = STRICT) -> Tables:
     if not names:  # dataset.yaml is at fault: the dataset check goes on with what the rows say
         names, sides = _names_in(folder / "landmarks.csv", faults)
     images, paths, rows = _native_images(folder, faults)
+    with faults.of():  # for images whose own columns are empty
+        usual = spacing_of(path, about.get("spacing_mm"))
+        usual = dict(zip(("spacing_x_mm", "spacing_y_mm"), usual, strict=True))
+        images = images.fillna(usual) if about.get("spacing_mm") is not None else images
     landmarks = _native_landmarks(folder / "landmarks.csv", names, sides, paths, faults)
     path, second = folder / "second_reading.csv", None
     if path.exists():

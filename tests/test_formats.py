@@ -209,6 +209,17 @@ def test_one_spacing_for_all_images_stands_in_dataset_yaml(pictures):
     assert ds.spacing_mm.tolist() == [[0.1, 0.25], [0.1, 0.25]]
 
 
+def test_one_spacing_in_dataset_yaml_fills_the_native_folders_empty_cells_only(native):
+    table = pd.read_csv(native / "images.csv", dtype=str)
+    table.loc[3:, "spacing_x_mm"] = ""
+    table.to_csv(native / "images.csv", index=False)
+    about = yaml.safe_load((native / "dataset.yaml").read_text()) | {"spacing_mm": 0.5}
+    (native / "dataset.yaml").write_text(yaml.safe_dump(about))
+    spacing = data.open_dataset(native).spacing_mm
+    assert spacing[2].tolist() == list(SPACING)
+    assert spacing[3].tolist() == [0.5, SPACING[1]]
+
+
 # COCO
 
 
