@@ -15,6 +15,7 @@ import pandas as pd
 from lmkit import phantom, phantom_faults
 from lmkit.commands import main
 from lmkit.config import InputError, RunConfig
+from lmkit.corrections import count
 from lmkit.files import project_root
 from lmkit.formats import read_dataset
 from lmkit.images import image_size, read_image
@@ -30,13 +31,17 @@ class Dataset:
         name: as in outputs/<name>/.
         names: landmarks, in the order of the heatmaps.
         sides: (left, right), one of them, or () for a dataset without sides.
-        images: image, patient, split, spacing_x_mm, spacing_y_mm; one row per image.
+        images: image, patient, split, spacing_x_mm, spacing_y_mm; one row per image; and
+            spacing_source where the dataset or a DICOM header says where a spacing comes from.
         landmarks: image, side ('all' without sides), landmark, x, y; source pixels; no row = not
             annotated.
         mirror_pairs: landmarks that change places in a mirrored image of the same side.
         fingerprint: changes when an image or a landmark does.
         measurements: what the landmarks are for; see `lmkit.measures`.
         second_reading: as landmarks, read again (in some images, perhaps); None = not done.
+        corrections: rows of the folder's corrections.csv in force, which `landmarks` already
+            follow; see `lmkit.corrections.corrected`. None = no such file.
+        folder: that the labels lie in; None = the phantom, which has no corrections either.
     """
 
     name: str
@@ -52,6 +57,8 @@ class Dataset:
     sizer: Callable[[str], tuple[int, int]]
     measurements: tuple[Measurement, ...] = ()
     second_reading: pd.DataFrame | None = None
+    corrections: pd.DataFrame | None = None
+    folder: Path | None = None
 
     def read(self, image: str) -> np.ndarray:
         """(H, W) uint8 or uint16 grey values. Raises: InputError naming the file."""
@@ -71,6 +78,11 @@ class Dataset:
     def sizes(self) -> np.ndarray:
         """(N, 2) H and W of all images, pixels."""
         return np.array([self.size(image) for image in self.images["image"]])
+
+    @property
+    def corrected(self) -> int:
+        """How many labels are not as their own file says, but as corrections.csv does."""
+        return count(self.corrections)
 
     @property
     def spacing_mm(self) -> np.ndarray:
@@ -118,6 +130,8 @@ def open_dataset(
         sizer=lambda image: image_size(tables.paths[image]),
         measurements=tables.measurements,
         second_reading=tables.second_reading,
+        corrections=tables.corrections,
+        folder=folder if folder.is_dir() else folder.parent,
     )
 
 
@@ -213,11 +227,14 @@ def _ends(fractions: tuple[float, ...], n: int) -> list[int]:
 
 
 def _fingerprint(images: pd.DataFrame, tables: Tables) -> str:
-    """Digest of the tables and of the image files' bytes."""
+    """Digest of the tables, corrections applied, and of the image files' bytes.
+
+    Corrections that change no label, and a second reading, which nothing is trained on, leave it as
+    it is: a run stays valid while its images are read again.
+    """
     digest = hashlib.blake2b(digest_size=12)
-    for table in (images, tables.landmarks, tables.second_reading):
-        if table is not None:  # a folder without a second reading keeps the digest it had
-            digest.update(table.to_csv(index=False).encode())
+    for table in (images, tables.landmarks):
+        digest.update(table.to_csv(index=False).encode())
     for path in tables.paths.values():
         digest.update(hashlib.blake2b(path.read_bytes()).digest())
     return digest.hexdigest()

@@ -11,6 +11,7 @@ import pandas as pd
 
 from lmkit.coco import is_coco, read_coco
 from lmkit.config import InputError
+from lmkit.corrections import FILE, corrected
 from lmkit.cvat import is_cvat, read_cvat
 from lmkit.dicom import dicom_patient, dicom_spacing, is_dicom
 from lmkit.faults import STRICT, Faults
@@ -18,12 +19,14 @@ from lmkit.images import SUFFIXES
 from lmkit.jsonfiles import read_json
 from lmkit.labelme import is_labelme, read_labelme
 from lmkit.labelstudio import is_labelstudio, read_labelstudio
-from lmkit.native import read_native
+from lmkit.native import landmark_rows, read_native
 from lmkit.tables import Tables, patients_in_two, rows_of, two_splits
 from lmkit.textfiles import label_folders, read_text_files
 from lmkit.widecsv import is_wide, read_wide
 
 Files = list[Path]
+SECOND = "second_reading.csv"
+BESIDE = (FILE, SECOND)  # in any format's folder, and labels of none
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def _by_suffix(suffix: str, fits: Callable[[Path], bool]) -> Callable[[Path, Pat
         found = [only] if only else sorted(folder.rglob("*"))
         files, problems = [], []
         for path in found:
-            if path.suffix.lower() == suffix and path.is_file():
+            if path.suffix.lower() == suffix and path.is_file() and path.name not in BESIDE:
                 try:
                     files += [path] if fits(path) else []
                 except InputError as problem:
@@ -113,6 +116,7 @@ def read_dataset(path: Path, faults: Faults = STRICT) -> Tables:
             continue
         if files:
             tables = _with_headers(kind.read(folder, files, faults), name, faults)
+            tables = corrected(folder, _second_reading(folder, tables, faults), faults)
             if name != "native":  # which has looked, and knows the file
                 for patient, splits in patients_in_two(tables.images).items():
                     with faults.of():
@@ -128,6 +132,15 @@ def read_dataset(path: Path, faults: Faults = STRICT) -> Tables:
         f"annotations/, or labels of {', '.join(k.label for k in FORMATS.values())}, got "
         f"{got or 'an empty folder'}"
     )
+
+
+def _second_reading(folder: Path, tables: Tables, faults: Faults) -> Tables:
+    """The tables with second_reading.csv, which the second-reader mode writes for any format."""
+    path = folder / SECOND
+    if tables.second_reading is not None or not path.exists():
+        return tables
+    rows = landmark_rows(path, tables.names, tables.sides, tables.paths, faults)
+    return replace(tables, second_reading=rows)
 
 
 def _with_headers(tables: Tables, name: str, faults: Faults) -> Tables:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -49,10 +50,10 @@ def read_native(folder: Path, faults: Faults = STRICT) -> Tables:
         usual = spacing_of(path, about.get("spacing_mm"))
         usual = dict(zip(("spacing_x_mm", "spacing_y_mm"), usual, strict=True))
         images = images.fillna(usual) if about.get("spacing_mm") is not None else images
-    landmarks = _native_landmarks(folder / "landmarks.csv", names, sides, paths, faults)
+    landmarks = landmark_rows(folder / "landmarks.csv", names, sides, paths, faults)
     path, second = folder / "second_reading.csv", None
     if path.exists():
-        second = _native_landmarks(path, names, sides, paths, faults)
+        second = landmark_rows(path, names, sides, paths, faults)
     labelled = set(landmarks["image"])
     for row, image in zip(rows, images["image"], strict=True):
         with faults.of(image):
@@ -147,13 +148,14 @@ def _image_row(cells: dict[str, str], where: str) -> dict[str, object]:
     return row | {"spacing_source": cells.get("spacing_source", "")}
 
 
-def _native_landmarks(
+def landmark_rows(
     path: Path,
     names: tuple[str, ...],
     sides: tuple[str, ...],
     paths: dict[str, Path],
     faults: Faults,
 ) -> pd.DataFrame:
+    """The rows of a landmarks.csv or second_reading.csv, checked. Raises: InputError."""
     required = ("image", "side", "landmark", "x", "y") if sides else ("image", "landmark", "x", "y")
     records, seen, table = [], {}, []
     with faults.of():
@@ -161,7 +163,7 @@ def _native_landmarks(
     for row, cells in table:
         with faults.of(cells["image"]):
             where = f"{path} row {row}"
-            key = _key(cells, where, names, sides, paths)
+            key = key_of(cells, where, names, sides, paths)
             if key in seen:
                 raise InputError(
                     f"{where}: expected each landmark once, got {key[2]} of {key[0]} again, first "
@@ -173,23 +175,28 @@ def _native_landmarks(
     return pd.DataFrame(records, columns=["image", "side", "landmark", "x", "y"])
 
 
-def _key(
+def key_of(
     cells: dict[str, str],
     where: str,
     names: tuple[str, ...],
     sides: tuple[str, ...],
-    paths: dict[str, Path],
+    images: Mapping[str, object],
+    whose: str = "images.csv",
 ) -> tuple[str, str, str]:
-    """Image, side and landmark of a row of landmarks.csv, checked. Raises: InputError."""
+    """Image, side and landmark of a row of labels, checked; images: by name, those of `whose`.
+
+    Raises: InputError.
+    """
     if not sides and cells.get("side"):
         raise InputError(
             f"{where}: side: expected nothing, for dataset.yaml has no sides, got {cells['side']!r}"
         )
     image, landmark = cells["image"], cells["landmark"]
     side = cells["side"] if sides else NO_SIDE
-    if image not in paths:
+    if image not in images:
         raise InputError(
-            f"{where}: image: expected an image of images.csv, got {image!r}{nearest(image, paths)}"
+            f"{where}: image: expected an image of {whose}, got {image!r}"
+            f"{nearest(image, tuple(images))}"
         )
     if sides and side not in sides:
         raise InputError(f"{where}: side: expected {' | '.join(sides)}, got {side!r}")

@@ -37,6 +37,7 @@ class Tables:
         paths: image -> file.
         measurements: what the landmarks are for.
         second_reading: as landmarks, by another reader or on another day; None = there is none.
+        corrections: rows of corrections.csv in force, as of `lmkit.corrections.corrected`.
         skipped: what was left out: images without points, and the like.
         notes: what the format held and these tables cannot, one line each.
     """
@@ -52,6 +53,7 @@ class Tables:
     licence: str = ""
     measurements: tuple[Measurement, ...] = ()
     second_reading: pd.DataFrame | None = None
+    corrections: pd.DataFrame | None = None
     skipped: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
 
