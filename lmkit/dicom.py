@@ -103,7 +103,10 @@ def _open(path: Path, tags: list[str] | None = None) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: expected an image file, found none")
     try:
-        return pydicom.dcmread(path, stop_before_pixels=tags is not None, specific_tags=tags)
+        data = pydicom.dcmread(path, stop_before_pixels=tags is not None, specific_tags=tags)
+        for tag in tags or ():
+            data.get(tag)  # pydicom decodes, and complains, only when asked
+        return data
     except Exception as error:  # as in read_dicom
         raise InputError(f"{path}: expected a DICOM file, got: {one_line(error)}") from None
 

@@ -430,6 +430,14 @@ def dicom_with_a_spacing_of_zero(folder):
     replace(folder, (folder / "images" / "a.dcm").read_bytes(), "a.dcm")
 
 
+@breaks("a.dcm: expected a DICOM file, got: Unknown Value Representation")
+def dicom_with_rows_of_an_unknown_kind(folder):
+    write_dicom(folder / "images" / "a.dcm", RAMP)
+    data = (folder / "images" / "a.dcm").read_bytes()
+    assert b"\x28\0\x10\0US" in data  # (0028,0010) Rows
+    replace(folder, data.replace(b"\x28\0\x10\0US", b"\x28\0\x10\0UX"), "a.dcm")
+
+
 @breaks("a.dcm: expected one frame, got 3; split the file")
 def a_dicom_film(folder):
     write_dicom(folder / "images" / "a.dcm", RAMP, NumberOfFrames=3)
