@@ -158,11 +158,7 @@ def promoted(plan: Plan, dropped: Sequence[tuple[str, str]]) -> Plan:
 
 def changes(plan: Plan, strategy: str, design: str) -> str:
     """The settings of a strategy, to read."""
-    parts = [
-        getattr(plan.grid.strategies[name], design) or {}
-        for name in strategy.split(JOINER)
-        if name in plan.grid.strategies
-    ]
+    parts = [plan.grid.settings(plan.size, design, name) for name in strategy.split(JOINER)]
     return ", ".join(f"{key} {_plain(value)}" for part in parts for key, value in part.items())
 
 

@@ -20,6 +20,7 @@ from lmkit.planning import Planned
 from lmkit.runs import load_run
 from lmkit.verdicts import HELPS, UNITS, Family
 
+RECOMMENDED = "recommended"
 MAIN = "sdr_2mm"  # the figure that claims are about
 NOTHING = "–"
 
@@ -164,9 +165,11 @@ def to_change(plan: Plan, verdicts: pd.DataFrame, side: str) -> pd.DataFrame:
     """What the recommended recipe should become: changes that helped in it, by design `remove`.
 
     Returns: strategy, settings, effect (points, with interval); best first. Empty where the sweep
-        had no design `remove`, for what helps another recipe need not help this one.
+        did not start from `recommended`, for what helps another recipe need not help this one.
     """
-    rows = verdicts.query("design == 'remove' and figure == @MAIN and side == @side")
+    measured = "remove" in plan.designs and plan.base("remove") == RECOMMENDED
+    rows = verdicts if measured else verdicts.iloc[:0]
+    rows = rows.query("design == 'remove' and figure == @MAIN and side == @side")
     rows = rows[rows["verdict"] == HELPS].sort_values("effect", ascending=False)
     return pd.DataFrame(
         {
@@ -194,13 +197,13 @@ def write_recommended(plan: Plan, chosen: pd.DataFrame, path: Path | None = None
         )
     strategy = chosen["strategy"].iloc[0]
     base = plan.designs["remove"].base
-    settings = read_preset(base) | (plan.grid.strategies[strategy].remove or {})
+    settings = read_preset(base) | plan.grid.settings(plan.size, "remove", strategy)
     configure(settings)  # whole and valid before anything is replaced
     head = (
         f"# {base}, changed by 05_ablation as its sweep {plan.folder.name} supports: {strategy},\n"
         f"# SDR at 2 mm {chosen['effect, points'].iloc[0]} points.\n"
     )
-    target = path or project_root() / "params" / "recommended.yaml"
+    target = path or project_root() / "params" / f"{RECOMMENDED}.yaml"
     write_text(target, head + yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True))
     return target
 

@@ -157,8 +157,8 @@ def ruled_out(plan: Plan) -> dict[tuple[str, str], float]:
     """(design, strategy) -> effect on SDR at 2 mm, of those that a first look has ruled out.
 
     Ruled out: even the upper end of the 95 % interval over patients lies `spare` below the base's
-    figure. Slow starters are at risk: what pays only after more epochs than the first look had may
-    be dropped; a larger `spare` keeps more of them.
+    figure. Slow starters are at risk, what pays only after more epochs than the first look had, and
+    with one seed the unlucky ones; a larger `spare` keeps more of them.
     """
     screen = plan.grid.sizes[plan.size].screen
     rows: dict[Path, pd.DataFrame] = {}

@@ -81,6 +81,7 @@ class Design(_Strict):
         settings: over the preset, for base and strategies alike.
         strategies: names, or all that have settings for this design.
         pairs: of strategies, tried together, for interactions.
+        instead: strategy -> settings over its own, where this base needs others for the same thing.
     """
 
     base: str
@@ -89,6 +90,7 @@ class Design(_Strict):
     settings: Settings = {}
     strategies: list[str] | Literal["all"] = "all"
     pairs: list[tuple[str, str]] = []
+    instead: dict[str, Settings] = {}
 
 
 class Screen(_Strict):
@@ -148,7 +150,8 @@ class Grid(_Strict):
 
     def _check_names(self, where: str, which: str, design: Design) -> None:
         named = [] if design.strategies == "all" else design.strategies
-        for name in [*named, *(name for pair in design.pairs for name in pair)]:
+        paired = (name for pair in design.pairs for name in pair)
+        for name in [*named, *paired, *design.instead]:
             if name not in self.strategies:
                 raise ValueError(
                     f"{where}: unknown strategy {name!r}{nearest(name, self.strategies)}"
@@ -167,6 +170,12 @@ class Grid(_Strict):
             for name, strategy in self.strategies.items()
             if getattr(strategy, which) and (asked == "all" or name in asked)
         ]
+
+    def settings(self, size: str, which: str, name: str) -> Settings:
+        """What a strategy sets in a size's design; {} where it sets nothing there."""
+        instead = self.sizes[size].designs[which].instead.get(name, {})  # type: ignore[index]
+        strategy = self.strategies.get(name)
+        return ((getattr(strategy, which) if strategy else None) or {}) | instead
 
 
 def read_grid(path: str | Path = GRID) -> Grid:
@@ -200,7 +209,9 @@ def _all_settings(grid: Grid) -> list[tuple[str, Settings]]:
     for name, size in grid.sizes.items():
         found.append((f"sizes.{name}.data", size.data))
         for which, design in size.designs.items():
-            found.append((f"sizes.{name}.designs.{which}.settings", design.settings))
+            place = f"sizes.{name}.designs.{which}"
+            found.append((f"{place}.settings", design.settings))
+            found += [(f"{place}.instead.{k}", given) for k, given in design.instead.items()]
     return found
 
 

@@ -53,7 +53,7 @@ def recipes_of(
     """Strategy or pair -> settings over the base; what cannot be run goes into `left_out`."""
     design, recipes = grid.sizes[size].designs[name], {}  # type: ignore[index]
     for strategy in grid.names(size, name):
-        settings = getattr(grid.strategies[strategy], name)
+        settings = grid.settings(size, name, strategy)
         needs_sides = settings.get("side") or settings.get("pool_sides") is not None
         if grid.strategies[strategy].not_run:
             left_out[name, strategy] = grid.strategies[strategy].not_run

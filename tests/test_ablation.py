@@ -88,6 +88,14 @@ def test_a_design_becomes_base_strategies_and_pairs_per_side_and_seed(tmp_path):
     assert pair.folder.name.startswith("add-dark-and-big-s4-")
 
 
+def test_a_design_may_state_the_same_thing_in_its_own_units(tmp_path):
+    file = written(tmp_path, sizes__two__designs__add__instead={"dark": {"decoder": "argmax"}})
+    plan = ablation.plan_runs("two", file, {"outputs": str(tmp_path)})
+    decoders = {run.config.decoder for run in plan.runs if "dark" in run.strategy}
+    assert decoders == {"argmax"}
+    assert ablation.changes(plan, "dark + big", "add") == "decoder argmax, batch_size 16"
+
+
 def test_other_settings_are_other_folders_and_the_same_ones_the_same(tmp_path):
     given = {"outputs": str(tmp_path)}
     first = ablation.plan_runs("two", written(tmp_path), given)

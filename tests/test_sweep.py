@@ -157,6 +157,26 @@ def _writing(folder: Path) -> bool:
     return False
 
 
+def test_a_kernel_killed_for_memory_is_told_and_its_notebook_kept(place):
+    plan = planned(place, "kernel", epochs=500, strategies=["wider"])
+    run = plan.runs[0]
+    asked = {"preset": run.preset, **run.asked}
+    given = [word for key, value in asked.items() for word in ("-p", key, json.dumps(value))]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lmkit.notebooks", "03_train", *given],
+        **{"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True},
+    )
+    wait_for((run.folder / "checkpoint.pt").exists)
+    for child in psutil.Process(process.pid).children(recursive=True):
+        if any("ipykernel" in word for word in child.cmdline()):
+            child.kill()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the kernel died; was it killed for lack of memory?" in said
+    assert sweep_task.failed_notebook(run.folder).exists()
+    assert findings.state_of(run) == "failed"
+
+
 def test_a_scheduler_and_two_workers_started_by_hand_take_the_runs(place):
     plan = planned(place, "cluster", epochs=1, strategies=["wider"])
     dask = [sys.executable, "-m", "dask"]

@@ -6,6 +6,7 @@ only by default.
 
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,9 @@ import pytest
 
 from lmkit import ablation, contrasts, evidence, findings, plots_ablation, verdicts
 from lmkit.ablation_report import write_ablation_report, write_summary
+from lmkit.grid import Budget, Screen
 from lmkit.verdicts import HELPS, HURTS, TOO_FEW, Family
+from lmkit.widgets_ablation import effects_view
 
 REPETITIONS = int(os.environ.get("PLANTED_REPETITIONS", "6"))
 EFFECTS = {"nothing": 0.0, "one": 0.01, "three": 0.03, "worse": -0.03}
@@ -201,3 +204,37 @@ def test_a_seed_with_a_missing_side_does_not_count_for_both_together(simulated, 
     assert len(known["add", "together"].recipes["dark"]) == 1
     assert len(known["add", "right"].recipes["dark"]) == 2
     assert len(known["add", "left"].recipes["dark"]) == 1
+
+
+def test_a_first_look_rules_out_what_is_surely_worse_and_keeps_the_rest(tmp_path):
+    plan = ablation.plan_runs("quick", given={"outputs": str(tmp_path)})
+    screen = Screen(budget=Budget(epochs=2), seeds=[0], spare=0.02)
+    size = plan.grid.sizes["quick"].model_copy(update={"screen": screen})
+    looked = replace(
+        plan,
+        grid=plan.grid.model_copy(update={"sizes": {"quick": size}}),
+        screening=tuple(run for run in plan.runs if run.seed == 0),
+    )
+    names = dict.fromkeys(run.strategy for run in plan.runs if run.strategy != plan.base("add"))
+    effects = dict.fromkeys(names, 0.0) | {"clip": -0.15, "affine": 0.05}
+    tables = planted.sweep(np.random.default_rng(2), effects, n=60, seeds=1)
+    planted.write_folders(replace(plan, runs=looked.screening), tables)
+    gone = findings.ruled_out(looked)
+    assert list(gone) == [("add", "clip")]
+    assert gone["add", "clip"] < -0.1
+    assert "clip" not in {run.strategy for run in ablation.promoted(looked, list(gone)).runs}
+
+
+def test_the_filter_draws_a_group_and_says_so_where_there_is_nothing(simulated):
+    known = findings.families(simulated)
+    small = {key: family for key, family in known.items() if key[1] == "left"}
+    table = findings.verdict_table(simulated, small)
+    asked = {"design": "add", "figure": "sdr_2mm", "side": "left"}
+    (ax,) = effects_view(simulated, table, **asked, group="training").axes
+    assert [t.get_text() for t in ax.get_yticklabels()] == plots_ablation.best_first(
+        table[
+            table["figure"].eq("sdr_2mm") & table["strategy"].isin(["clip", "batch_16", "cosine"])
+        ]
+    )
+    (ax,) = effects_view(simulated, table, **asked, group="ensemble").axes
+    assert "nothing of this group" in ax.texts[0].get_text()
