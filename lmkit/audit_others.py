@@ -80,19 +80,29 @@ def tooth_shift(model: Model, sets: LabelSets, near: Beside, known: np.ndarray) 
         known: (N,) sets with another cause already.
     """
     found, rows = nothing_found(sets), np.arange(len(known))
-    z = filled(as_complex(sets.frame(sets.points)), model.reference)
-    step = PITCH * (z[:, model.row[1]] - z[:, model.row[0]])
-    step = np.stack([step.real, step.imag], 1)
     base = near.plausibility(near.place)
     for sign in (1.0, -1.0):
-        gain = np.where(known, 0.0, near.plausibility(near.place + sign * step) - base)
-        px = sign * step / sets.unit
-        px[sets.turned, 0] *= -1
+        px = sign * tooth_step(model, sets)
+        moved = near.place + in_frame(sets, px)
+        gain = np.where(known, 0.0, near.plausibility(moved) - base)
         text = [f"shift {dx:.1f} {dy:.1f}" for dx, dy in px]
         found.offer("neighbour", rows, gain, text, sets.points + px[:, None])
     rival = np.where(sets.partner >= 0, found.gain[sets.partner], 0.0)
     found.gain[rival > found.gain] = 0.0
     return found
+
+
+def tooth_step(model: Model, sets: LabelSets) -> np.ndarray:
+    """(N, 2) px from a tooth to the next one, along each set's own row."""
+    z = filled(as_complex(sets.frame(sets.points)), model.reference)
+    step = PITCH * (z[:, model.row[1]] - z[:, model.row[0]])
+    return in_frame(sets, np.stack([step.real, step.imag], 1), back=True)
+
+
+def in_frame(sets: LabelSets, step: np.ndarray, back: bool = False) -> np.ndarray:
+    """(N, 2) steps from px to the common frame, or back."""
+    unit = sets.unit * np.stack([np.where(sets.turned, -1.0, 1.0), np.ones(len(step))], 1)
+    return step / unit if back else step * unit
 
 
 def copies(sets: LabelSets, near: Beside) -> Findings:

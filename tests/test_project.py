@@ -26,7 +26,7 @@ ORDER = [  # each file imports only from files above it
     "loss_common loss_maps loss_spatial losses metrics resampling pairing stats uncertainty",
     "audit_sets audit_shape audit_causes audit_others audit parameters",
     "grid contrasts verdicts",
-    "trust error_parts shape_prior",
+    "trust error_parts shape_prior audit_views audit_predictions",
     "batches targets inference redraws rationale checkpoints train runs",
     "evaluate records predict export stages ensembles cases",
     "agreement_figures agreement observer comparisons",

@@ -1,0 +1,194 @@
+"""The label audit with a model's word: planted faults, failing models, and counts by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lmkit import phantom, phantom_faults
+from lmkit.audit_predictions import COLUMNS, audit_with_predictions
+from lmkit.audit_views import Views
+from lmkit.config import InputError
+
+SHAPE = np.array([[300.0, 100], [340, 96], [296, 150], [352, 140], [390, 120]])
+NAMES = ["a", "b", "c", "d", "e"]
+ROW = ("c", "d")  # 56.9 px: a tooth to the next is 1.15 times that
+
+
+def head_sets(n: int = 45, scatter_px: float = 20) -> pd.DataFrame:
+    """Labels of n images without sides; points scatter by 2 px, patients by scatter_px."""
+    rng, rows = np.random.default_rng(3), []
+    for i in range(n):
+        xy = SHAPE + rng.normal(0, scatter_px, 2) + rng.normal(0, 2, SHAPE.shape)
+        rows += [(f"p{i:02d}.png", "all", k, *p) for k, p in zip(NAMES, xy, strict=True)]
+    return pd.DataFrame(rows, columns=["image", "side", "landmark", "x", "y"])
+
+
+def seen(true: pd.DataFrame) -> pd.DataFrame:
+    """A model that is right to 1 px and sure of it."""
+    rng = np.random.default_rng(4)
+    peak = rng.uniform(0.7, 0.95, len(true))
+    return true.assign(
+        x=true.x + rng.normal(0, 1, len(true)), y=true.y + rng.normal(0, 1, len(true)), peak=peak
+    )
+
+
+def moved(table: pd.DataFrame, image: str, by, **more) -> pd.DataFrame:
+    own = table.image == image
+    out = table.copy()
+    out.loc[own, ["x", "y"]] += by
+    for name, value in more.items():
+        out.loc[own, name] = value
+    return out
+
+
+TOOTH = 1.15 * (SHAPE[3] - SHAPE[2])
+
+
+def test_a_label_one_tooth_off_is_found_where_a_sure_model_is_on_the_true_tooth():
+    true = head_sets(scatter_px=60)  # the place of a set alone says nothing of a tooth
+    found = audit_with_predictions(moved(true, "p07.png", TOOTH), seen(true), row=ROW)
+    assert list(found.columns) == COLUMNS
+    first = found.iloc[0]
+    assert first[["image", "side", "cause", "evidence"]].tolist() == [
+        "p07.png", "all", "neighbour", "model",
+    ]  # fmt: skip
+    word, dx, dy = first.repair.split()
+    assert word == "shift"
+    assert np.hypot(float(dx) + TOOTH[0], float(dy) + TOOTH[1]) < 8
+    assert first.gain == pytest.approx(np.hypot(*TOOTH), rel=0.15)  # px, and sure
+    assert len(found) == 1
+
+
+def test_an_unsure_model_on_the_neighbouring_tooth_accuses_no_label():
+    true = head_sets()
+    model = seen(true)
+    for k in range(4):  # models fail now and then, and are then less sure
+        model = moved(model, f"p{20 + k}.png", TOOTH, peak=0.1 + 0.05 * k)
+    assert len(audit_with_predictions(true, model, row=ROW)) == 0
+
+
+def test_a_sure_model_at_a_place_that_no_repair_leads_to_says_elsewhere():
+    true = head_sets()
+    label = moved(true, "p07.png", [-25, 45])
+    found = audit_with_predictions(label, seen(true), row=ROW)
+    assert found[["image", "cause", "repair", "evidence"]].to_numpy().tolist() == [
+        ["p07.png", "elsewhere", "", "model"]
+    ]
+    chance = 1 / (1 + np.exp(-found.score.item()))  # one set apart among 45: label or model?
+    assert 0.5 < chance < 0.9
+    assert found.gain.item() == pytest.approx(chance * np.hypot(25, 45), rel=0.05)
+
+
+def test_a_doubtful_shape_that_a_sure_model_confirms_is_left_out():
+    true = head_sets(90)
+    own = (true.image == "p11.png") & (true.landmark == "c")
+    true.loc[own, ["x", "y"]] += [25, 20]  # an odd patient, who is labelled right
+    alone = audit_with_predictions(true, seen(true)[true.image != "p11.png"])
+    assert alone[["image", "cause", "evidence"]].to_numpy().tolist() == [
+        ["p11.png", "unusual shape", "shape"]
+    ]
+    assert np.isnan(alone.gain.item())
+    assert len(audit_with_predictions(true, seen(true))) == 0
+
+
+@pytest.mark.parametrize(
+    "cause, change",
+    [
+        ("scale", lambda xy: (xy + 0.5) / 2 - 0.5),
+        ("axes", lambda xy: xy[:, ::-1]),
+        ("swap", lambda xy: xy[[0, 3, 2, 1, 4]]),
+    ],
+)
+def test_gross_faults_have_both_kinds_of_evidence_and_their_gain_in_millimetres(cause, change):
+    true = head_sets()
+    own = true.image == "p07.png"
+    bad = true.copy()
+    xy = true.loc[own, ["x", "y"]].to_numpy()
+    bad.loc[own, ["x", "y"]] = change(xy.copy())
+    images = pd.DataFrame({"image": true.image.unique()}).assign(spacing_x_mm=0.1, spacing_y_mm=0.1)
+    for model, evidence in ((seen(true), "both"), (seen(true)[~own], "shape")):
+        found = audit_with_predictions(bad, model, images=images, row=ROW)
+        assert found[["image", "cause", "evidence"]].to_numpy().tolist() == [
+            ["p07.png", cause, evidence]
+        ]
+        expected = np.hypot(*(change(xy.copy()) - xy).T).mean() * 0.1
+        assert found.gain.item() == pytest.approx(expected, rel=0.1)
+
+
+def test_the_density_of_a_model_that_is_right_is_students_t():
+    points = np.array([[[3.0, 4.0], [10, 0], [np.nan, 0]]])
+    views = Views(points, np.array([[2.0, 1.0]]), np.array([2.0, 1, 1]), np.array([1e-9]),
+                  np.full((1, 3), 1e-12), -12.0, np.array([[50.0, 0]]))  # fmt: skip
+    truth = np.array([[[0.0, 4.0], [10, 0], [5, 5]]])
+
+    def t(squared, spread):  # two dimensions, three degrees of freedom
+        return (1 + squared / 3) ** -2.5 / (2 * np.pi * spread**2)
+
+    expected = np.log(t(36 / 4, 2) * t(0, 1))  # 3 px of 2 units each are 6
+    assert views.log_density(truth)[0] == pytest.approx(expected)
+    assert views.log_density_elsewhere(truth)[0] == pytest.approx(2 * -12.0)
+    beside = np.log(1e-9 * 0.5 / 2) + np.log(t(36 / 4, 2) * t(0, 1))
+    assert views.log_density(truth + np.array([50, 0]))[0] == pytest.approx(beside, abs=1e-4)
+
+
+def test_predictions_that_say_nothing_are_refused_in_one_line():
+    true = head_sets()
+    model = seen(true)
+    with pytest.raises(InputError, match=r"expected risk, or a column of peak, .*got neither"):
+        audit_with_predictions(true, model.drop(columns="peak"))
+    with pytest.raises(InputError, match=r"expected each landmark once, got p00\.png all a again"):
+        audit_with_predictions(true, pd.concat([model, model]))
+    with pytest.raises(InputError, match=r"expected those of >= 20 label sets .* got 10"):
+        audit_with_predictions(true, model[model.image < "p10.png"])
+    with pytest.raises(InputError, match="got no x"):
+        audit_with_predictions(true, model.drop(columns="x"))
+
+
+def simulated(
+    true: pd.DataFrame, seed: int, fail: float = 0.05, slip: float = 0.02
+) -> pd.DataFrame:
+    """What a model that saw none of these images may say of them.
+
+    Errors have a median of about 0.5 mm and heavy tails. In a share `fail` of the label sets it is
+    on a neighbouring tooth, or lost (three in ten); in a share `slip` one landmark is lost. It is
+    then less sure, by so little that its peak tells failures with an AUC of about 0.8 only.
+    """
+    rng = np.random.default_rng([seed, 9])
+    xy, peak = true[["x", "y"]].to_numpy().copy(), np.zeros(len(true))
+    names = true.landmark.to_numpy()
+    for rows in true.groupby(["image", "side"]).indices.values():
+        error, unsure = 2.4 * rng.standard_t(4, (len(rows), 2)), np.zeros(len(rows))
+        if rng.random() < fail:
+            at = dict(zip(names[rows], xy[rows], strict=True))
+            tooth = phantom_faults.TOOTH_PITCH * (at["m2_distal_cej"] - at["m2_mesial_cej"])
+            error += (
+                tooth * rng.choice([-1, 1]) if rng.random() < 0.7 else rng.normal(0, 60, (5, 2))
+            )
+            unsure[:] = 1.1
+        slipped = rng.random(len(rows)) < slip
+        error[slipped] += rng.normal(0, 50, (slipped.sum(), 2))
+        unsure[slipped] = 1.1
+        z = 0.7 * rng.normal() + 0.7 * rng.normal(size=len(rows))
+        xy[rows] += error
+        peak[rows] = 1 / (1 + np.exp(-(1.0 + 0.8 * (z - unsure))))
+    return true.assign(x=xy[:, 0], y=xy[:, 1], peak=peak)
+
+
+@pytest.mark.parametrize("patients, seeds", [(85, range(8)), (300, range(3))])
+def test_planted_faults_are_found_with_a_models_help_and_few_false_alarms(patients, seeds):
+    hits, false, sound = [], 0, 0
+    for seed in seeds:
+        images, true = phantom.table(seed, patients)
+        bad, faults = phantom_faults.inject_faults(true, 0.04, seed=seed)
+        found = audit_with_predictions(bad, simulated(true, seed), images=images)
+        both = faults.merge(found, on=["image", "side"], how="left")
+        hits.append(both)
+        false += len(found) - int(both.cause.notna().sum())
+        sound += 2 * patients - len(faults)
+    hits = pd.concat(hits)
+    recall = hits.groupby("fault").cause.agg(lambda cause: cause.notna().mean())
+    assert recall["neighbour"] >= 0.9
+    assert recall[["scale", "side", "axes", "swap"]].min() >= 0.95
+    known = hits[hits.cause.notna()]
+    assert (known.cause == known.fault).mean() >= 0.9
+    assert false <= 0.02 * sound
