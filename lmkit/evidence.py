@@ -15,6 +15,7 @@ from lmkit.ablation import Plan, changes
 from lmkit.config import InputError
 from lmkit.files import project_root, write_text
 from lmkit.findings import FINISHED, state_of
+from lmkit.grid import Strategy
 from lmkit.parameters import configure, read_preset
 from lmkit.planning import Planned
 from lmkit.runs import load_run
@@ -54,28 +55,31 @@ def claim_table(plan: Plan, verdicts: pd.DataFrame, runs: pd.DataFrame) -> pd.Da
     Args:
         verdicts: of `findings.verdict_table`.
         runs: of `findings.run_table`.
-    Returns: claim (its number), the document says, strategy, design, a column per side and one for
-        both together with the verdict on SDR at 2 mm, effect of the last of these with its
-        interval, Holm p, time (training, times that of the base).
+    Returns: claim (its number), the document says, strategy, tried (the base and what was changed
+        in it), a column per side and one for both together with the verdict on SDR at 2 mm, effect
+        of the last of these with its interval, Holm p, time (training, times that of the base).
     """
-    rows = []
-    minutes = _minutes(plan, runs)
+    rows, minutes = [], _minutes(plan, runs)
     tried = dict.fromkeys((run.design, run.strategy) for run in plan.runs)
-    for number, text in plan.grid.claims.items():
-        named = {n: s for n, s in plan.grid.strategies.items() if s.claim == number}
-        before = len(rows)
-        for name in named:
-            for design in ("add", "remove"):
-                if (design, name) in tried:
-                    row = {"claim": number, "the document says": text, "strategy": name}
-                    base = minutes.get((design, plan.base(design)), math.nan)
-                    row |= {"design": design} | _evidence(verdicts, design, name)
-                    rows.append(row | {"time": _times(minutes.get((design, name)), base)})
-        if len(rows) == before:
-            why = [reason for key, reason in plan.left_out.items() if key[1] in named]
-            said = f"not run: {why[0] if why else f'not among the strategies of {plan.size}'}"
-            rows.append({"claim": number, "the document says": text, "verdict": said})
+    for name, strategy in sorted(_claimed(plan).items(), key=lambda item: item[1].claim or 0):
+        about = {"claim": strategy.claim, "the document says": plan.grid.claims[strategy.claim]}
+        about |= {"strategy": name}
+        designs = [design for design in ("add", "remove") if (design, name) in tried]
+        for design in designs:
+            base = minutes.get((design, plan.base(design)), math.nan)
+            row = {"tried": f"{plan.base(design)} with {changes(plan, name, design)}"}
+            row |= _evidence(verdicts, design, name)
+            rows.append(about | row | {"time": _times(minutes.get((design, name)), base)})
+        if not designs:
+            why = [reason for (_, left), reason in plan.left_out.items() if left == name]
+            said = why[0] if why else f"not among the strategies of {plan.size}"
+            rows.append(about | {"verdict": f"not run: {said}"})
     return pd.DataFrame(rows).fillna(NOTHING)
+
+
+def _claimed(plan: Plan) -> dict[str, Strategy]:
+    """The strategies that test a claim of the document."""
+    return {n: s for n, s in plan.grid.strategies.items() if s.claim is not None}
 
 
 def _evidence(verdicts: pd.DataFrame, design: str, strategy: str) -> dict[str, str]:

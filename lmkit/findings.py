@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from lmkit import verdicts
-from lmkit.ablation import SPLIT, Plan
+from lmkit.ablation import SPLIT, Plan, promoted
 from lmkit.planning import JOINER, Planned
 from lmkit.runs import load_run
 from lmkit.stats import compare_paired
@@ -151,6 +152,17 @@ def pair_table(plan: Plan, known: dict[tuple[str, str], Family] | None = None) -
         if family.pairs
     ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def after_first_look(plan: Plan) -> Plan:
+    """The plan without what a first look has ruled out, which is then among `left_out`."""
+    gone = ruled_out(plan)
+    said = {
+        key: f"ruled out by the first look, {100 * effect:+.1f} points"
+        for key, effect in gone.items()
+    }
+    left = promoted(plan, list(gone))
+    return replace(left, left_out=plan.left_out | said)
 
 
 def ruled_out(plan: Plan) -> dict[tuple[str, str], float]:

@@ -146,6 +146,9 @@ class Grid(_Strict):
         for size, given in self.sizes.items():
             for which, design in given.designs.items():
                 self._check_names(f"sizes.{size}.designs.{which}", which, design)
+        untested = self.claims.keys() - {s.claim for s in self.strategies.values()}
+        if untested:
+            raise ValueError(f"claims: expected a strategy for each, got none for {min(untested)}")
         return self
 
     def _check_names(self, where: str, which: str, design: Design) -> None:

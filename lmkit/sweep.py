@@ -16,13 +16,13 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from lmkit import sweep_task
-from lmkit.ablation import Plan, describe, plan_runs, plan_table, promoted
+from lmkit.ablation import Plan, describe, plan_runs, plan_table
 from lmkit.batches import canvas_for
 from lmkit.config import InputError
 from lmkit.data import open_for
-from lmkit.findings import FINISHED, ruled_out, state_of
+from lmkit.findings import FINISHED, after_first_look, state_of
 from lmkit.grid import GRID
-from lmkit.machines import LOST, Log, Machines, connect
+from lmkit.machines import LOST, Log, Machines, connect, how_many
 from lmkit.notebooks import value_of
 from lmkit.planning import Planned
 from lmkit.sweep_cost import Cost, estimate
@@ -42,10 +42,9 @@ def run_sweep(plan: Plan, machines: Machines | None = None, log: Log = print) ->
     failed: dict[str, str] = {}
     if plan.screening:
         failed |= _run_all(plan, plan.screening, machines, log)
-        gone = ruled_out(plan)
-        for (design, strategy), effect in gone.items():
-            log(f"ruled out by the first look: {design} {strategy}, {100 * effect:+.1f} points")
-        plan = promoted(plan, list(gone))
+        plan = after_first_look(plan)
+        for (design, strategy), why in plan.left_out.items():
+            log(f"left out: {design} {strategy}: {why}")
     return failed | _run_all(plan, plan.runs, machines, log)
 
 
@@ -120,6 +119,9 @@ def _followed(
 
 def _result(future: Any) -> dict[str, Any]:
     """What `run_one` returned, or why it could not."""
+    if future.cancelled():
+        why = "the scheduler was lost or stopped; the same call goes on from here"
+        return {"ok": False, "wall_s": 0.0, "reason": why}
     error = future.exception()
     if error is None:
         return future.result()
@@ -161,6 +163,16 @@ class _Board:
         self.bar.close()
 
 
+def _price(plan: Plan, workers: int) -> str:
+    """What the runs of a plan would cost on this machine, in a line."""
+    done = [run for run in plan.runs if state_of(run) == FINISHED]
+    pending = [run for run in (*plan.screening, *plan.runs) if run not in done]
+    if not pending:
+        return f"{len(done)} runs, all finished before"
+    n = how_many(len(pending), workers)[0]
+    return told(estimate(pending, done, n), len(done), n)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 1 for wrong input, or when every run failed."""
     parser = argparse.ArgumentParser(prog="python -m lmkit.sweep", description=__doc__)
@@ -178,6 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(describe(plan))
         if asked.plan:
             print(plan_table(plan).to_string())
+            print(_price(plan, asked.workers))
             return 0
         failed = run_sweep(plan, Machines(asked.scheduler, asked.workers))
     except InputError as error:

@@ -28,7 +28,9 @@ RULE = """\
 4. no effect larger than x: not so, and no end of the interval is further from 0 than what matters
    (fixed in the grid); x is the end further away.
 5. not enough runs: everything else; also fewer than two seeds or ten patients. Beside it stands the
-   smallest effect that such a sweep would have seen four times in five."""
+   smallest effect that such a sweep would have seen four times in five.
+A verdict is on the change that was made: where an ingredient was taken out and that hurts, the
+ingredient helps."""
 
 Recipes = Mapping[str, Sequence[pd.DataFrame]]
 

@@ -131,6 +131,7 @@ def test_without_sides_strategies_about_sides_are_left_out_with_the_reason(tmp_p
         ),
         ({"strategies__dark__add": None}, "expected settings under add: or remove:"),
         ({"strategies__big__claim": 7}, "claim: expected one of claims:, got 7"),
+        ({"claims__2": "more"}, "claims: expected a strategy for each, got none for 2"),
         ({"matters": {"sdr_2mm": 0.02}}, "expected a number > 0 for median_mm, failure_rate"),
         ({"sizes__two__seeds": []}, "sizes.two.seeds: "),
         ({"sizes__two__designs__add__budget": {}}, "expected either epochs or minutes"),

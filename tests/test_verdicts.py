@@ -222,7 +222,14 @@ def test_a_first_look_rules_out_what_is_surely_worse_and_keeps_the_rest(tmp_path
     gone = findings.ruled_out(looked)
     assert list(gone) == [("add", "clip")]
     assert gone["add", "clip"] < -0.1
-    assert "clip" not in {run.strategy for run in ablation.promoted(looked, list(gone)).runs}
+    after = findings.after_first_look(looked)
+    assert "clip" not in {run.strategy for run in after.runs}
+    nothing = pd.DataFrame(columns=["design", "strategy", "figure", "side"])
+    claims = evidence.claim_table(after, nothing, findings.run_table(after))
+    said = claims.set_index("strategy")["verdict"]
+    assert said["clip"].startswith("not run: ruled out by the first look, -1")
+    assert said["wing"] == "not run: not among the strategies of quick"
+    assert said["affine"] == "not run to its end, or without a base to compare with"
 
 
 def test_the_filter_draws_a_group_and_says_so_where_there_is_nothing(simulated):
