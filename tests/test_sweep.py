@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import yaml
 from conftest import TINY, write_native
 
-from lmkit import ablation, findings, runs, sweep, sweep_cost, sweep_task
+from lmkit import ablation, findings, runs, sweep, sweep_cost, sweep_task, widgets
 from lmkit.config import InputError
 from lmkit.machines import how_many
 
@@ -239,3 +240,24 @@ def test_an_estimate_learns_from_finished_runs_and_counts_what_costs_more(place,
     found = sweep_cost.estimate(plan.runs, plan.runs[:1], workers=2)
     assert found.wall_s == pytest.approx(4 * 10 * 5 / 2 + overhead)
     assert found.measured
+
+
+def test_the_live_figure_of_a_run_costs_no_more_than_a_tenth_of_its_time(monkeypatch):
+    drawn: list[float] = []
+
+    def draw(_figure, _table, _epochs):
+        time.sleep(0.02)
+        drawn.append(time.perf_counter())
+
+    monkeypatch.setattr(widgets.plots, "history", draw)
+    monkeypatch.setattr(widgets, "png", lambda _figure: b"")
+    monkeypatch.setattr(widgets, "display", lambda *_, **__: SimpleNamespace(update=draw_nothing))
+    update, until = widgets.live_history(100), time.perf_counter() + 1
+    while time.perf_counter() < until:
+        update(None)
+        time.sleep(0.005)
+    assert 2 <= len(drawn) <= 6
+
+
+def draw_nothing(*_arguments, **_settings) -> None:
+    """What a display handle does where nobody looks."""
