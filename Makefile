@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python: expected 3.11 or newer, got " + sys.version.split()[0] \
 	    + "; name one: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,dicom,onnx,sweep]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,dicom,onnx,sweep,clicks]' -c constraints.txt
 	@touch $@
 
 right left: $(STAMP)

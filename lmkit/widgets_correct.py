@@ -1,0 +1,239 @@
+"""Mending labels and reading them again, by clicks on a picture; each has a static figure.
+
+Clicks need the small package ipyevents (`pip install -e '.[clicks]'`); without it there are number
+fields and arrows, which do the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+
+import ipywidgets as w
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lmkit import plots, plots_correct
+from lmkit.config import InputError
+from lmkit.correct_desk import CorrectionDesk
+from lmkit.data import Dataset
+from lmkit.reading_desk import ReadingDesk
+from lmkit.widgets import WIDE, png
+from lmkit.windows import VIEWS, Window
+
+try:
+    from ipyevents import Event
+except ImportError:
+    Event = None
+
+STEPS_PX = (0.25, 1.0, 5.0)
+NO_CLICKS = "Clicks need ipyevents: pip install -e '.[clicks]'. Use x and y, or the arrows."
+WIDTH_PX = 760
+Desk = CorrectionDesk | ReadingDesk
+
+
+def correction_desk(desk: CorrectionDesk) -> w.VBox:
+    """Step through label sets and mend them; every decision is saved at once.
+
+    A click puts the chosen landmark there. Green rings are labels, blue ones where they were, red
+    crosses the model's points.
+    """
+    controls = _Controls(desk, lambda: correction_picture(desk), lambda: overview_picture(desk))
+    reason = w.Text(description="reason", placeholder="why, if you like", style=WIDE)
+    set_row = [
+        controls.button("◀ previous", lambda: desk.go(-1)),
+        controls.button("next ▶", lambda: desk.go(1)),
+        controls.button("keep: all right", lambda: (desk.keep(reason.value), desk.go(1))),
+        controls.button("accept the repair", desk.accept),
+        controls.button("undo", desk.undo),
+    ]
+    point_row = [
+        controls.button("unclear", lambda: desk.unclear(reason.value)),
+        controls.button("take the model's point", desk.take_model),
+    ]
+    controls.on_place = desk.move
+    return controls.box([w.HBox(set_row)], point_row, [reason])
+
+
+def reading_desk(desk: ReadingDesk) -> w.VBox:
+    """Read label sets again without seeing the label; each is saved when all is placed."""
+    controls = _Controls(desk, lambda: reading_picture(desk), None)
+    set_row = [
+        controls.button("start again", desk.clear),
+        controls.button("save, next ▶", desk.save),
+    ]
+    point_row = [controls.button("cannot be seen", lambda: (desk.hide(), desk.choose_next()))]
+    controls.on_place = lambda x, y: (desk.mark(x, y), desk.choose_next())
+    return controls.box([w.HBox(set_row)], point_row, [])
+
+
+class _Controls:
+    """What both desks have: reader, landmark, view, x and y, arrows, picture, and a line below.
+
+    Args:
+        picture, beside: draw what is clicked on, and what stands beside it.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        picture: Callable[[], Figure],
+        beside: Callable[[], Figure] | None,
+    ) -> None:
+        self.desk, self.draw, self.draw_beside = desk, picture, beside
+        self.on_place: Callable[[float, float], object] = lambda x, y: None
+        self.quiet = False  # while the controls follow the desk
+        names = list(desk.dataset.names)
+        self.reader = w.Text(desk.reader, description="reader", style=WIDE)
+        self.landmark = w.Dropdown(options=names, description="landmark", style=WIDE)
+        self.view = w.ToggleButtons(options=VIEWS, description="look at", style=WIDE)
+        self.x = w.FloatText(step=0.5, description="x, px", style=WIDE)
+        self.y = w.FloatText(step=0.5, description="y, px", style=WIDE)
+        self.step = w.Dropdown(options=STEPS_PX, value=1.0, description="arrows, px", style=WIDE)
+        self.picture = w.Image(format="png", layout=w.Layout(width=f"{WIDTH_PX}px"))
+        self.beside = w.Image(format="png", layout=w.Layout(width="420px"))
+        self.said = w.HTML()
+        for control in (self.reader, self.landmark, self.view):
+            control.observe(self._looked, names="value")
+        if Event is not None:
+            self.clicks = Event(source=self.picture, watched_events=["click"])
+            self.clicks.on_dom_event(self.clicked)
+
+    def button(self, text: str, act: Callable[[], object]) -> w.Button:
+        """A button that does something at the desk and then shows the desk again."""
+        made = w.Button(description=text, layout=w.Layout(width="auto"))
+        made.on_click(lambda _button: self.do(act))
+        return made
+
+    def do(self, act: Callable[[], object]) -> None:
+        """Do something; what cannot be done is said in the line below the picture."""
+        trouble = ""
+        try:
+            act()
+        except InputError as error:
+            trouble = f"<br><b>{escape(str(error))}</b>"
+        self.show()
+        self.said.value += trouble
+
+    def clicked(self, event: dict[str, float]) -> None:
+        """A click on the picture, as ipyevents tells it."""
+        right = event["relativeX"] / max(event["boundingRectWidth"], 1)
+        down = event["relativeY"] / max(event["boundingRectHeight"], 1)
+        self.do(lambda: self.on_place(*self.desk.window.at(right, down)))
+
+    def _looked(self, _change: object) -> None:
+        if self.quiet:
+            return
+        self.desk.reader = self.reader.value
+        if isinstance(self.desk, CorrectionDesk):
+            self.do(lambda: self.desk.look(self.landmark.value, self.view.value))
+        else:
+            self.desk.landmark, self.desk.view = self.landmark.value, self.view.value
+            self.show()
+
+    def show(self) -> None:
+        """Draw the desk as it is."""
+        self.quiet = True
+        self.landmark.value, self.view.value = self.desk.landmark, self.desk.view
+        points = self.desk.points() if isinstance(self.desk, CorrectionDesk) else self.desk.marks
+        x, y = points[self.desk.dataset.names.index(self.desk.landmark)]
+        self.x.value, self.y.value = (0.0 if np.isnan(v) else round(float(v), 2) for v in (x, y))
+        self.quiet = False
+        self.picture.value = png(self.draw())
+        if self.draw_beside is not None:
+            self.beside.value = png(self.draw_beside())
+        self.said.value = escape(self.desk.state())
+
+    def box(self, rows: list[w.Widget], point_row: list[w.Widget], more: list[w.Widget]) -> w.VBox:
+        """All of it, drawn once."""
+        arrows = [
+            self.button(sign, lambda dx=dx, dy=dy: self.desk.nudge(*self._steps(dx, dy)))
+            for sign, dx, dy in (("←", -1, 0), ("→", 1, 0), ("↑", 0, -1), ("↓", 0, 1))
+        ]
+        put = self.button("put it there", lambda: self.on_place(self.x.value, self.y.value))
+        self.show()
+        pictures = [self.picture, *([self.beside] if self.draw_beside else [])]
+        note = [] if Event is not None else [w.HTML(escape(NO_CLICKS))]
+        return w.VBox(
+            [
+                w.HBox([self.reader, *more]),
+                *rows,
+                w.HBox([self.landmark, self.view]),
+                w.HBox([self.x, self.y, put, self.step, *arrows]),
+                w.HBox(point_row),
+                w.HBox(pictures),
+                self.said,
+                *note,
+            ]
+        )
+
+    def _steps(self, dx: int, dy: int) -> tuple[float, float]:
+        return dx * self.step.value, dy * self.step.value
+
+
+def correction_picture(desk: CorrectionDesk) -> Figure:
+    """The part of the image that is looked at, with labels, earlier places and model."""
+    figure, ax = plots_correct.bare(desk.window, WIDTH_PX)
+    _draw(ax, desk, chosen=desk.dataset.names.index(desk.landmark))
+    ax.set_aspect("auto")  # to the picture's very edges, for `Window.at`
+    return figure
+
+
+def overview_picture(desk: CorrectionDesk) -> Figure:
+    """The whole image with the labels of all sides."""
+    pixels = desk.pixels()
+    figure, ax = plots_correct.bare(Window(0, 0, pixels.shape[1], pixels.shape[0]), 420)
+    side = desk.case[1]
+    others = [desk.points(other) for other in desk.dataset.sides if other != side]
+    plots_correct.overview(ax, pixels, [desk.points(), *others], desk.window)
+    return figure
+
+
+def reading_picture(desk: ReadingDesk) -> Figure:
+    """What a second reader sees: the image and the reader's own marks, no label."""
+    figure, ax = plots_correct.bare(desk.window, WIDTH_PX)
+    chosen = desk.dataset.names.index(desk.landmark)
+    plots_correct.labels(ax, desk.pixels(), desk.window, desk.marks, chosen=chosen)
+    ax.set_aspect("auto")
+    return figure
+
+
+def _draw(ax: plots.Axes, desk: CorrectionDesk, **more: object) -> None:
+    model = desk.model_points()
+    points = {"before": desk.own_points(), "model": model}
+    plots_correct.labels(ax, desk.pixels(), desk.window, desk.points(), **points, **more)
+
+
+def static_corrections(
+    dataset: Dataset,
+    flagged: pd.DataFrame,
+    predictions: pd.DataFrame | None = None,
+    n: int = 6,
+) -> Figure:
+    """The first n flagged label sets as `correction_desk` shows them, with cause and repair.
+
+    Raises: InputError when nothing is flagged.
+    """
+    desk = CorrectionDesk(dataset, flagged, predictions)
+    count = min(n, len(desk.sets))
+    axes = plots.grid(count, min(3, count), height=3.6)
+    for step, ax in enumerate(axes):
+        desk.go(step - desk.place)
+        _draw(ax, desk, size=45)
+        cause, repair = desk.suspicion
+        said = ", ".join(desk.case) + f"\n{cause}" + (f": {repair}" if repair else "")
+        ax.set_title(plots.plain(said), fontsize=8)
+    figure = axes[0].figure
+    figure.suptitle("ring label, cross model, blue ring before a correction", fontsize=9)
+    figure.set_layout_engine("constrained")
+    return figure
+
+
+def static_reading(desk: ReadingDesk) -> Figure:
+    """What a second reader sees of the first label set, as a figure with a title."""
+    window = desk.window
+    axes = plots.grid(1, 1, height=5 * window.height / window.width)
+    plots_correct.labels(axes[0], desk.pixels(), window, desk.marks)
+    axes[0].set_title(plots.plain(desk.state()), fontsize=9)
+    return axes[0].figure
