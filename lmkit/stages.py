@@ -23,7 +23,10 @@ OnEpoch = Callable[[pd.DataFrame], None]
 
 
 def train_run(
-    config: RunConfig, on_epoch: OnEpoch | None = None, log: Callable[[str], None] = print
+    config: RunConfig,
+    on_epoch: OnEpoch | None = None,
+    log: Callable[[str], None] = print,
+    dataset: Dataset | None = None,
 ) -> Run:
     """Train the run of these settings; a finished one is opened, an interrupted one goes on.
 
@@ -31,9 +34,10 @@ def train_run(
         config: the settings.
         on_epoch: called with the history after every epoch.
         log: takes one line at a time.
+        dataset: None = that of the settings; another one has a name of its own, see `lmkit.folds`.
     Raises: InputError for settings, data or a folder that cannot be used; nothing is written then.
     """
-    dataset = open_for(config)
+    dataset = open_for(config) if dataset is None else dataset
     if not dataset.sides:
         log(f"{dataset.name} has no sides: side is ignored, runs go under all/")
     run = find_run(config, dataset)

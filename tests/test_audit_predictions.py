@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmkit import phantom, phantom_faults
+from lmkit import data, folds, phantom, phantom_faults
 from lmkit.audit_predictions import COLUMNS, audit_with_predictions
 from lmkit.audit_views import Views
-from lmkit.config import InputError
+from lmkit.config import InputError, make_config
 
 SHAPE = np.array([[300.0, 100], [340, 96], [296, 150], [352, 140], [390, 120]])
 NAMES = ["a", "b", "c", "d", "e"]
@@ -192,3 +192,35 @@ def test_planted_faults_are_found_with_a_models_help_and_few_false_alarms(patien
     known = hits[hits.cause.notna()]
     assert (known.cause == known.fault).mean() >= 0.9
     assert false <= 0.02 * sound
+
+
+def test_every_image_is_predicted_once_by_a_run_that_never_saw_its_patient(tiny, tmp_path):
+    config = make_config(tiny | {"epochs": 1, "preset": "quick"})
+    lines: list[str] = []
+    rows = folds.out_of_fold(config, 2, log=lines.append)
+    dataset = data.open_for(config)
+    used = dataset.images[dataset.images["split"] != "test"]
+    assert sorted(rows["image"].unique()) == sorted(used["image"])
+    assert not rows.duplicated(["image", "side", "landmark"]).any()
+    assert rows.groupby("image")["split"].nunique().max() == 1
+    assert {"risk", "peak", "x", "y"} <= set(rows)
+    again = folds.out_of_fold(config, 2, log=lines.append)
+    pd.testing.assert_frame_equal(again, rows)
+    assert lines.count("finished before, not run again") == 2
+    assert not (tmp_path / "outputs" / "crosses").exists(), "apart from runs that count"
+
+
+def test_folds_part_patients_and_not_images(native):
+    table = pd.read_csv(native / "images.csv", dtype=str)
+    table.loc[1, ["patient", "split"]] = table.loc[0, ["patient", "split"]]
+    table.to_csv(native / "images.csv", index=False)
+    dataset = data.open_dataset(native)
+    parts = list(folds.folds(dataset, 4, ("train", "val"), seed=1))
+    left_out = [set(p.images.loc[p.images["split"] == "val", "patient"]) for p in parts]
+    assert sorted(len(part) for part in left_out) == [2, 2, 2, 3]
+    assert len(set.union(*left_out)) == 9
+    for part in parts:
+        assert part.images.groupby("patient")["split"].nunique().max() == 1
+        assert set(part.landmarks["image"]) == set(part.images["image"])
+    with pytest.raises(InputError, match="k: expected 2 to 9 folds, one patient each, got 10"):
+        next(folds.folds(dataset, 10, ("train", "val"), seed=1))

@@ -28,10 +28,11 @@ ORDER = [  # each file imports only from files above it
     "grid contrasts verdicts",
     "trust error_parts shape_prior audit_views audit_predictions",
     "batches targets inference redraws rationale checkpoints train runs",
-    "evaluate records predict export stages ensembles cases",
+    "evaluate records predict export stages folds ensembles cases",
     "agreement_figures agreement observer comparisons",
     "benchmark sidebyside planning ablation sweep_task machines sweep_cost findings evidence",
-    "plots plots_check plots_speed plots_agreement plots_trust plots_cases case_desk widgets widgets_cases notebooks",
+    "plots plots_check plots_speed plots_agreement plots_trust plots_cases",
+    "case_desk widgets widgets_cases notebooks",
     "windows plots_correct correct_desk reading_desk widgets_correct",
     "plots_ablation widgets_ablation ablation_report run_server sweep",
 ]
