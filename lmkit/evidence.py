@@ -74,7 +74,9 @@ def claim_table(plan: Plan, verdicts: pd.DataFrame, runs: pd.DataFrame) -> pd.Da
             why = [reason for (_, left), reason in plan.left_out.items() if left == name]
             said = why[0] if why else f"not among the strategies of {plan.size}"
             rows.append(about | {"verdict": f"not run: {said}"})
-    return pd.DataFrame(rows).fillna(NOTHING)
+    columns = ["claim", "the document says", "strategy", "tried", *plan.sides, "verdict"]
+    table = pd.DataFrame(rows, columns=[*columns, "effect, points", "Holm p", "time"])
+    return table.dropna(axis=1, how="all").fillna(NOTHING)
 
 
 def _claimed(plan: Plan) -> dict[str, Strategy]:

@@ -16,7 +16,7 @@ TOGETHER = "together"
 MIN_SEEDS, MIN_PATIENTS = 2, 10
 HELPS, HURTS, TOO_FEW = "helps", "hurts", "not enough runs"
 UNITS = {"sdr_2mm": "points", "median_mm": "mm", "failure_rate": "points"}
-TITLES = {"sdr_2mm": "SDR at 2 mm", "median_mm": "median", "failure_rate": "failures > 4 mm"}
+TITLES = {"sdr_2mm": "SDR at 2 mm", "median_mm": "median error", "failure_rate": "failures > 4 mm"}
 
 RULE = """\
 1. A strategy is compared with its base on the same validation patients, seeds averaged, for SDR at
