@@ -20,8 +20,11 @@ from scipy.special import expit
 from lmkit import audit_causes, audit_others
 from lmkit.audit import audit_labels
 from lmkit.audit_sets import LabelSets, Size, read_sets
-from lmkit.audit_views import WRONG, Views, views_of
+from lmkit.audit_views import LEAST_SETS, WRONG, Views, views_of
+from lmkit.corrections import still_flagged
+from lmkit.data import Dataset
 
+CASE = ["image", "side"]
 COLUMNS = ["image", "side", "score", "cause", "repair", "evidence", "gain"]
 AGAINST = -1.0  # nats of a model's word below which it speaks against what the shape suggests
 ELSEWHERE = "elsewhere"
@@ -52,6 +55,24 @@ class Hypothesis:
     def total(self) -> np.ndarray:
         """(N,) log of the odds that it is so."""
         return self.shape + self.model - self.cost + np.log(WRONG)
+
+
+def audit_dataset(dataset: Dataset, predictions: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The label sets of a dataset to look at: with a model's word where there are predictions.
+
+    Args:
+        dataset: of 40 images or more; sets that a reader kept in corrections.csv are left out.
+        predictions: as for `audit_with_predictions`, such as `lmkit.folds.unseen`; None, or of
+            fewer than 20 label sets = the shape alone, with evidence shape and no gain.
+    Raises: ValueError for fewer than 40 images.
+    """
+    many = predictions is not None and len(predictions.drop_duplicates(CASE)) > LEAST_SETS
+    if many:
+        found = audit_with_predictions(dataset.landmarks, predictions, images=dataset.images)
+    else:
+        found = audit_labels(dataset.landmarks, images=dataset.images)
+        found = found.assign(evidence="shape", gain=np.nan)
+    return still_flagged(found, dataset.corrections)
 
 
 def audit_with_predictions(

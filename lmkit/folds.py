@@ -11,9 +11,12 @@ import pandas as pd
 from lmkit.config import InputError, RunConfig
 from lmkit.data import Dataset, open_for
 from lmkit.parameters import run_name
+from lmkit.runs import load_run, run_folder
 from lmkit.stages import train_run
 
 LEAST = 2
+FOLDS = "_folds"  # after the dataset's name: apart from runs that count
+KEY = ["image", "side", "landmark"]
 
 
 def out_of_fold(
@@ -48,6 +51,26 @@ def out_of_fold(
     return pd.concat(parts, ignore_index=True)
 
 
+def unseen(config: RunConfig, dataset: Dataset) -> pd.DataFrame | None:
+    """What finished runs of these settings say of images that they were not trained on.
+
+    Labels may have been corrected since; the images are the same.
+
+    Returns: val and test rows of the run's predictions.csv, and those of its folds, each landmark
+        once; None where nothing is finished.
+    """
+    own = run_folder(config, dataset)
+    apart = run_folder(config, replace(dataset, name=f"{dataset.name}{FOLDS}"))
+    parts = []
+    for folder in (own, *sorted(apart.parent.glob(f"{own.name}-fold*of*"))):
+        run = load_run(folder) if (folder / "config.yaml").exists() else None
+        if run is not None and run.finished:
+            parts.append(run.predictions[run.predictions["split"] != "train"])
+    if not parts:
+        return None
+    return pd.concat(parts, ignore_index=True).drop_duplicates(KEY, ignore_index=True)
+
+
 def folds(dataset: Dataset, k: int, splits: Sequence[str], seed: int) -> Iterator[Dataset]:
     """The dataset k times, each time with another part of its patients as val, the rest as train.
 
@@ -63,7 +86,7 @@ def folds(dataset: Dataset, k: int, splits: Sequence[str], seed: int) -> Iterato
         split = np.where(images["patient"].isin(left_out), "val", "train")
         yield replace(
             dataset,
-            name=f"{dataset.name}_folds",
+            name=f"{dataset.name}{FOLDS}",
             images=images.assign(split=split).reset_index(drop=True),
             landmarks=landmarks.reset_index(drop=True),
         )

@@ -1,11 +1,13 @@
 """The label audit with a model's word: planted faults, failing models, and counts by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from lmkit import data, folds, phantom, phantom_faults
-from lmkit.audit_predictions import COLUMNS, audit_with_predictions
+from lmkit.audit_predictions import COLUMNS, audit_dataset, audit_with_predictions
 from lmkit.audit_views import Views
 from lmkit.config import InputError, make_config
 
@@ -131,6 +133,23 @@ def test_the_density_of_a_model_that_is_right_is_students_t():
     assert views.log_density(truth + np.array([50, 0]))[0] == pytest.approx(beside, abs=1e-4)
 
 
+def test_a_datasets_audit_takes_what_there_is_and_leaves_out_what_was_kept():
+    true = head_sets(scatter_px=60)
+    bad = moved(true, "p07.png", TOOTH)
+    dataset = data.open_dataset("phantom", phantom_patients=(1, 1, 1))
+    images = pd.DataFrame({"image": true.image.unique()}).assign(spacing_x_mm=0.1, spacing_y_mm=0.1)
+    dataset = replace(dataset, landmarks=bad, images=images)
+    found = audit_dataset(dataset, seen(true))
+    assert found[["image", "evidence"]].to_numpy().tolist() == [["p07.png", "model"]]
+    alone = audit_dataset(dataset)
+    assert list(alone.columns) == COLUMNS
+    assert set(alone.evidence) <= {"shape"}
+    few = audit_dataset(dataset, seen(true)[true.image < "p10.png"])
+    pd.testing.assert_frame_equal(few, alone)
+    kept = pd.DataFrame({"image": ["p07.png"], "side": "all", "landmark": "a", "action": "keep"})
+    assert len(audit_dataset(replace(dataset, corrections=kept), seen(true))) == 0
+
+
 def test_predictions_that_say_nothing_are_refused_in_one_line():
     true = head_sets()
     model = seen(true)
@@ -208,6 +227,9 @@ def test_every_image_is_predicted_once_by_a_run_that_never_saw_its_patient(tiny,
     pd.testing.assert_frame_equal(again, rows)
     assert lines.count("finished before, not run again") == 2
     assert not (tmp_path / "outputs" / "crosses").exists(), "apart from runs that count"
+    joined = folds.unseen(config, dataset)
+    pd.testing.assert_frame_equal(joined[["x", "y"]], rows[["x", "y"]])
+    assert folds.unseen(config.model_copy(update={"seed": 9}), dataset) is None
 
 
 def test_folds_part_patients_and_not_images(native):
