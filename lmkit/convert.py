@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +38,29 @@ def convert(source: str | Path, target: str | Path, to: str = "native") -> list[
     Raises: InputError for a source that cannot be read whole, or a target that has files.
     """
     source, target = Path(source).expanduser(), Path(target).expanduser()
-    tables = read_dataset(source)
+    tables = _labelled(read_dataset(source))
     folder = source if source.is_dir() else source.parent
     about = folder / "dataset.yaml"
     measurements = read_yaml(about).get("measurements") if about.exists() else None
     with new_folder(target) as part:
         lost = WRITERS[to](tables, part, measurements)
     return [*_left_behind(folder, target, tables), *tables.notes, *lost]
+
+
+def _labelled(tables: Tables) -> Tables:
+    """The tables without images whose last label corrections.csv took out: what is written would
+    not open with them."""
+    kept = tables.images["image"].isin(tables.landmarks["image"])
+    if kept.all():
+        return tables
+    images = tables.images[kept].reset_index(drop=True)
+    second = tables.second_reading
+    return replace(
+        tables,
+        images=images,
+        paths={image: tables.paths[image] for image in images["image"]},
+        second_reading=None if second is None else second[second["image"].isin(images["image"])],
+    )
 
 
 def _left_behind(folder: Path, target: Path, tables: Tables) -> list[str]:

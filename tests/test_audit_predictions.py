@@ -193,7 +193,7 @@ def simulated(
     return true.assign(x=xy[:, 0], y=xy[:, 1], peak=peak)
 
 
-@pytest.mark.parametrize("patients, seeds", [(85, range(8)), (300, range(3))])
+@pytest.mark.parametrize("patients, seeds", [(85, range(6)), (300, range(2))])
 def test_planted_faults_are_found_with_a_models_help_and_few_false_alarms(patients, seeds):
     hits, false, sound = [], 0, 0
     for seed in seeds:

@@ -153,6 +153,9 @@ def test_an_image_whose_labels_are_all_dropped_moves_no_other_image_to_another_s
     after = data.open_dataset(native)
     pd.testing.assert_frame_equal(after.images, before)
     assert "p05.png" not in set(after.landmarks["image"])
+    notes = convert.convert(native, native.parent / "copy")
+    assert "1 images that no label names, first p05.png" in notes
+    assert len(data.open_dataset(native.parent / "copy").images) == len(before) - 1
 
 
 def test_repairs_of_the_audit_become_rows_that_carry_them_out(native):
