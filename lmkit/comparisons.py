@@ -39,14 +39,14 @@ def comparison_table(compared: dict[str, Any], a: str, b: str) -> pd.DataFrame:
     """
     figures = {name: compared[key] for name, key in FIGURES.items()}
     figures |= {f"SDR {t} mm": value for t, value in compared["sdr"].items()}
-    nothing = (float("nan"), float("nan"))
+    nothing, level = (float("nan"), float("nan")), f"{100 * compared['level']:g} %"
     rows = {
         name: {
             a: value["a"],
             b: value["b"],
             f"{b} − {a}": value["effect"],
-            "from": (value["interval"] or nothing)[0],
-            "to": (value["interval"] or nothing)[1],
+            f"{level} from": (value["interval"] or nothing)[0],
+            f"{level} to": (value["interval"] or nothing)[1],
             "p": value["p"],
             "could be seen": value["detectable"],
         }

@@ -109,10 +109,7 @@ def open_dataset(
     """
     if str(name_or_folder) == "phantom":
         return _open_phantom(phantom_patients, phantom_seed)
-    folder = Path(name_or_folder).expanduser()
-    if not folder.is_absolute() and not folder.exists():
-        beside = project_root() / folder
-        folder = beside if beside.exists() else folder
+    folder = place_of(name_or_folder)
     tables = read_dataset(folder)
     _warn_of_skipped(folder, tables)
     images = tables.images.assign(split=_fill_split(tables.images, split_fractions, split_seed))
@@ -133,6 +130,20 @@ def open_dataset(
         corrections=tables.corrections,
         folder=folder if folder.is_dir() else folder.parent,
     )
+
+
+def place_of(folder: str | Path) -> Path:
+    """The folder or label file meant, from the current folder or else from the project's."""
+    path = Path(folder).expanduser()
+    if path.is_absolute() or path.exists():
+        return path
+    return project_root() / path if (project_root() / path).exists() else path
+
+
+def checkable(config: RunConfig) -> Path | Dataset:
+    """What `audit.check_dataset` takes for a run's dataset: its folder, however broken, or the
+    phantom, which has none."""
+    return open_for(config) if config.dataset == "phantom" else place_of(config.dataset)
 
 
 def open_for(config: RunConfig) -> Dataset:
