@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 from conftest import TINY, write_native
 
-from lmkit import notebooks, runs
-from lmkit.config import InputError
+from lmkit import notebooks, runs, stages
+from lmkit.config import InputError, make_config
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = {
     *("config.yaml", "history.csv", "checkpoint.pt", "model.safetensors"),
-    *("predictions.csv", "metrics.json", "figures"),
+    *("predictions.csv", "metrics.json", "trust.json", "figures"),
 }
 
 
@@ -47,12 +47,29 @@ def test_03_and_04_run_for_every_side(place, side):
         done = papermill(notebook, place, "-p", "side", side)
         assert done.returncode == 0, done.stderr[-2000:]
     (folder,) = (place / "outputs" / "crosses" / side).iterdir()
-    assert {path.name for path in folder.iterdir()} >= FILES
+    assert {path.name for path in folder.iterdir()} >= FILES | {"report.html", "tables"}
     assert {path.name for path in (folder / "figures").iterdir()} >= {"history.png", "gallery.png"}
     run = runs.load_run(folder)
     assert set(run.metrics) == {"val", "test"}
     sides = {"left", "right"} if side in ("both", "joint") else {side}
     assert set(run.predictions["side"]) == sides
+
+
+def test_04_joins_runs_sets_them_against_another_and_writes_a_report(place):
+    settings = TINY | {"dataset": str(place / "crosses"), "outputs": str(place / "outputs")}
+    for seed, name in enumerate(("first", "second")):
+        made = make_config(settings | {"run": name, "seed": seed})
+        stages.train_run(made, log=lambda line: None)
+    given = ("-p", "members", "first,second", "-p", "by", "mean", "-p", "against", "first")
+    done = papermill("notebooks/04_evaluate.ipynb", place, *given)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (folder,) = (place / "outputs" / "crosses" / "right").glob("ensemble-*")
+    page = (folder / "report.html").read_text()
+    assert "<script" not in page
+    assert page.count("data:image/png") >= 8
+    assert "Against first" in page
+    table = pd.read_csv(folder / "tables" / "against.csv", index_col=0)
+    assert table.loc["MRE, mm", "95 % from"] <= table.loc["MRE, mm", "95 % to"]
 
 
 def test_inside_notebooks_without_an_output_path_the_notebook_comes_out_of_the_pipe(place):
