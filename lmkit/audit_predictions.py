@@ -26,10 +26,11 @@ from lmkit.data import Dataset
 
 CASE = ["image", "side"]
 COLUMNS = ["image", "side", "score", "cause", "repair", "evidence", "gain"]
+LEAST_ODDS = 0.0  # log of them: more likely wrong than right
 AGAINST = -1.0  # nats of a model's word below which it speaks against what the shape suggests
 ELSEWHERE = "elsewhere"
+UNKNOWN = float(np.log(3))  # nats: of wrong labels, one in three is wrong in no way listed here
 SPEAKS = 1.0  # nats from which on the model counts as evidence
-SHAPE_CAP = 8.0  # nats: what the model's points look like is no proof that the label is wrong
 
 
 @dataclass(frozen=True)
@@ -146,9 +147,10 @@ def _hypotheses(
         model = views.log_density(points) - seen
         options.append(Hypothesis("neighbour", text, points, gain, model, float(np.log(2))))
     there = np.where(np.isnan(views.points), xy, views.points)
-    gain = np.clip(shape.plausibility(sets, there, rows) - base, -SHAPE_CAP, SHAPE_CAP)
+    # points that go well with other label sets prove no label wrong; odd ones are likely slips
+    gain = np.minimum(shape.plausibility(sets, there, rows) - base, 0.0)
     model = views.log_density_elsewhere(xy) - seen
-    options.append(Hypothesis(ELSEWHERE, [""] * len(rows), there, gain, model))
+    options.append(Hypothesis(ELSEWHERE, [""] * len(rows), there, gain, model, UNKNOWN))
     return options
 
 
@@ -205,8 +207,9 @@ def _table(
         of_shape = max(options, key=lambda h, k=k, own=own: _alike(h, k, own.cause, own.repair))
         word = float(of_shape.model[k]) if seen[k] else 0.0
         best = options[int(total[:, k].argmax())]
-        flagged = total[:, k].max() > 0
-        if not flagged and (not own.cause or word < AGAINST):
+        flagged = total[:, k].max() > LEAST_ODDS
+        denied = word < AGAINST and own.cause != "duplicate"  # one of two equal sets is wrong
+        if not flagged and (not own.cause or denied):
             continue
         chosen = best if flagged else of_shape
         odds = total[:, k].max() if flagged else own.score + word + np.log(WRONG)

@@ -15,7 +15,6 @@ from lmkit.trust import MEASURES, measures_of
 
 TAIL = 3.0  # degrees of freedom of a model's errors, which have heavy tails
 FAR = 6.0  # robust deviations beyond which a model and a label are not at the same place
-BESIDE_SHARE = 0.5  # of a model's gross errors that are one tooth off along the row
 LEAST_SETS = 20  # label sets with predictions, to know how a model errs
 RAYLEIGH_MEDIAN = 1.1774  # of a radial error, in standard deviations along an axis
 ANYWHERE = 2.0  # a lost point lies within about so many standard deviations of a set's own points
@@ -40,6 +39,7 @@ class Views:
         slips: (N, L) with this landmark alone.
         broad: log density of a point that may be anywhere about a label set.
         step: (N, 2) px from a tooth to the next one of the row.
+        beside: shares of a model's gross errors that are one step ahead of the label, and back.
     """
 
     points: np.ndarray
@@ -49,6 +49,7 @@ class Views:
     slips: np.ndarray
     broad: float
     step: np.ndarray
+    beside: tuple[float, float]
 
     @property
     def seen(self) -> np.ndarray:
@@ -62,14 +63,14 @@ class Views:
         it is lost. Landmarks that are not in both do not count.
         """
         known = ~np.isnan(truth[..., 0] + self.points[..., 0])
-        beside = np.log(self.fails * BESIDE_SHARE / 2)
+        ahead, back = self.beside
         step = self.step[:, None]
         return logsumexp(
             [
                 np.log1p(-self.fails) + self._near(truth, known),
-                beside + self._near(truth + step, known),
-                beside + self._near(truth - step, known),
-                np.log(self.fails * (1 - BESIDE_SHARE)) + known.sum(1) * self.broad,
+                np.log(self.fails * ahead) + self._near(truth + step, known),
+                np.log(self.fails * back) + self._near(truth - step, known),
+                np.log(self.fails * (1 - ahead - back)) + known.sum(1) * self.broad,
             ],
             axis=0,
         )
@@ -109,10 +110,36 @@ def views_of(
             f"{judged.sum()}; take val and test rows of a run on these images, or train by folds"
         )
     spread = np.maximum(np.nanmedian(off[judged], 0) / RAYLEIGH_MEDIAN, 1e-6)
-    fails, slips = _unsure(off / spread, risk, judged)
+    half = np.hypot(*(step * sets.unit).T) / 2  # beyond it the next tooth is nearer
+    far = off / np.minimum(FAR * spread, half[:, None])
+    fails, slips = _unsure(far, risk, judged)
     extent = np.median(np.nanstd(sets.points[judged] * sets.unit[judged, None], 1))
     broad = -float(np.log(2 * np.pi * (ANYWHERE * extent) ** 2))
-    return Views(points, sets.unit, spread, fails, slips, broad, step)
+    lost = judged & (_median(far) > 1)
+    beside = _beside((points - sets.points)[lost], step[lost], sets.unit[lost], half[lost])
+    return Views(points, sets.unit, spread, fails, slips, broad, step, beside)
+
+
+def _median(values: np.ndarray) -> np.ndarray:
+    """(N,) medians of (N, L), NaN where a row has none."""
+    some = ~np.isnan(values).all(1)
+    out = np.full(len(values), np.nan)
+    out[some] = np.nanmedian(values[some], 1)
+    return out
+
+
+def _beside(
+    apart: np.ndarray, step: np.ndarray, unit: np.ndarray, half: np.ndarray
+) -> tuple[float, float]:
+    """Shares of gross errors (n, L, 2) px that are one step (n, 2) px ahead, and one back.
+
+    One of each kind is added to what was counted, as few failures tell little.
+    """
+    near = []
+    for way in (1, -1):
+        off = np.hypot(*np.moveaxis((apart - way * step[:, None]) * unit[:, None], -1, 0))
+        near.append(int((_median(off) < half).sum()))
+    return tuple((n + 1) / (len(apart) + 3) for n in near)
 
 
 def _lined_up(table: pd.DataFrame, sets: LabelSets) -> tuple[np.ndarray, np.ndarray]:
@@ -126,22 +153,21 @@ def _lined_up(table: pd.DataFrame, sets: LabelSets) -> tuple[np.ndarray, np.ndar
     return values[..., :2], values[..., 2]
 
 
-def _unsure(off: np.ndarray, risk: np.ndarray, judged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _unsure(far: np.ndarray, risk: np.ndarray, judged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(N,) and (N, L) probabilities that a model is far off with a set, or with one landmark.
 
     Args:
-        off: (N, L) distances from the labels in robust deviations. risk: (N, L).
+        far: (N, L) distances from the labels, over 1 where not at the same place. risk: (N, L).
         judged: (N,) sets to learn it from.
     """
-    some = ~np.isnan(off).all(1)
-    lost, whole = np.zeros(len(off), bool), np.full(len(off), np.nan)
-    lost[some] = np.nanmedian(off[some], 1) > FAR
+    some = ~np.isnan(far).all(1)
+    lost, whole = _median(far) > 1, np.full(len(far), np.nan)
     whole[some] = np.nanmean(risk[some], 1)
     line = uncertainty.calibrated(whole[judged], lost[judged])
     apart = uncertainty.probability(np.where(some, whole, 0.0), line)
     fails = np.maximum(apart - WRONG, apart * LEAST_OF_APART)
-    known = (judged & ~lost)[:, None] & ~np.isnan(off)
-    line = uncertainty.calibrated(risk[known], off[known] > FAR)
+    known = (judged & ~lost)[:, None] & ~np.isnan(far)
+    line = uncertainty.calibrated(risk[known], far[known] > 1)
     slips = uncertainty.probability(np.where(np.isnan(risk), 0.0, risk), line)
     return np.clip(fails, *SURE), np.clip(slips, *SURE)
 

@@ -57,7 +57,9 @@ def test_a_label_one_tooth_off_is_found_where_a_sure_model_is_on_the_true_tooth(
     word, dx, dy = first.repair.split()
     assert word == "shift"
     assert np.hypot(float(dx) + TOOTH[0], float(dy) + TOOTH[1]) < 8
-    assert first.gain == pytest.approx(np.hypot(*TOOTH), rel=0.15)  # px, and sure
+    chance = 1 / (1 + np.exp(-first.score))
+    assert chance > 0.7
+    assert first.gain == pytest.approx(chance * np.hypot(*TOOTH), rel=0.1)  # px
     assert len(found) == 1
 
 
@@ -70,13 +72,13 @@ def test_an_unsure_model_on_the_neighbouring_tooth_accuses_no_label():
 
 
 def test_a_sure_model_at_a_place_that_no_repair_leads_to_says_elsewhere():
-    true = head_sets()
+    true = head_sets(90)
     label = moved(true, "p07.png", [-25, 45])
     found = audit_with_predictions(label, seen(true), row=ROW)
     assert found[["image", "cause", "repair", "evidence"]].to_numpy().tolist() == [
         ["p07.png", "elsewhere", "", "model"]
     ]
-    chance = 1 / (1 + np.exp(-found.score.item()))  # one set apart among 45: label or model?
+    chance = 1 / (1 + np.exp(-found.score.item()))  # one set apart among 90: label or model?
     assert 0.5 < chance < 0.9
     assert found.gain.item() == pytest.approx(chance * np.hypot(25, 45), rel=0.05)
 
@@ -120,7 +122,7 @@ def test_gross_faults_have_both_kinds_of_evidence_and_their_gain_in_millimetres(
 def test_the_density_of_a_model_that_is_right_is_students_t():
     points = np.array([[[3.0, 4.0], [10, 0], [np.nan, 0]]])
     views = Views(points, np.array([[2.0, 1.0]]), np.array([2.0, 1, 1]), np.array([1e-9]),
-                  np.full((1, 3), 1e-12), -12.0, np.array([[50.0, 0]]))  # fmt: skip
+                  np.full((1, 3), 1e-12), -12.0, np.array([[50.0, 0]]), (0.25, 0.25))  # fmt: skip
     truth = np.array([[[0.0, 4.0], [10, 0], [5, 5]]])
 
     def t(squared, spread):  # two dimensions, three degrees of freedom
@@ -134,7 +136,7 @@ def test_the_density_of_a_model_that_is_right_is_students_t():
 
 
 def test_a_datasets_audit_takes_what_there_is_and_leaves_out_what_was_kept():
-    true = head_sets(scatter_px=60)
+    true = head_sets(90, scatter_px=60)
     bad = moved(true, "p07.png", TOOTH)
     dataset = data.open_dataset("phantom", phantom_patients=(1, 1, 1))
     images = pd.DataFrame({"image": true.image.unique()}).assign(spacing_x_mm=0.1, spacing_y_mm=0.1)
@@ -164,19 +166,20 @@ def test_predictions_that_say_nothing_are_refused_in_one_line():
 
 
 def simulated(
-    true: pd.DataFrame, seed: int, fail: float = 0.05, slip: float = 0.02
+    true: pd.DataFrame, seed: int, fail: float = 0.05, slip: float = 0.02, sd_px: float = 2.4
 ) -> pd.DataFrame:
     """What a model that saw none of these images may say of them.
 
-    Errors have a median of about 0.5 mm and heavy tails. In a share `fail` of the label sets it is
-    on a neighbouring tooth, or lost (three in ten); in a share `slip` one landmark is lost. It is
-    then less sure, by so little that its peak tells failures with an AUC of about 0.8 only.
+    Errors have heavy tails, and a median of about 0.5 mm where sd_px is 2.4. In a share `fail` of
+    the label sets it is on a neighbouring tooth, or lost (three in ten); in a share `slip` one
+    landmark is lost. It is then less sure, by so little that its peak tells failures with an AUC
+    of about 0.8 only.
     """
     rng = np.random.default_rng([seed, 9])
     xy, peak = true[["x", "y"]].to_numpy().copy(), np.zeros(len(true))
     names = true.landmark.to_numpy()
     for rows in true.groupby(["image", "side"]).indices.values():
-        error, unsure = 2.4 * rng.standard_t(4, (len(rows), 2)), np.zeros(len(rows))
+        error, unsure = sd_px * rng.standard_t(4, (len(rows), 2)), np.zeros(len(rows))
         if rng.random() < fail:
             at = dict(zip(names[rows], xy[rows], strict=True))
             tooth = phantom_faults.TOOTH_PITCH * (at["m2_distal_cej"] - at["m2_mesial_cej"])
@@ -211,6 +214,19 @@ def test_planted_faults_are_found_with_a_models_help_and_few_false_alarms(patien
     known = hits[hits.cause.notna()]
     assert (known.cause == known.fault).mean() >= 0.9
     assert false <= 0.02 * sound
+
+
+def test_a_poor_model_that_is_often_one_tooth_off_raises_few_false_alarms():
+    """Its usual error is so large that a tooth is no outlier: the tooth says what a failure is.
+
+    Runs of the quick preset on 90 label sets were like that.
+    """
+    false = 0
+    for seed in range(3):
+        images, true = phantom.table(40 + seed, 100)
+        poor = simulated(true, seed, fail=0.3, sd_px=10)
+        false += len(audit_with_predictions(true, poor, images=images))
+    assert false <= 0.02 * 600
 
 
 def test_every_image_is_predicted_once_by_a_run_that_never_saw_its_patient(tiny, tmp_path):
