@@ -39,8 +39,8 @@ def write_ablation_report(
     """
     side = scopes(plan)[-1]
     sections = [
-        Section("What was asked", describe(plan), [_flat(plan_table(plan))]),
-        Section("The rule, fixed before anything was run", verdicts.RULE, [matters_text(plan)]),
+        Section("What was asked", "", [describe(plan), _flat(plan_table(plan))]),
+        Section("The rule, fixed before anything was run", "", [verdicts.RULE, matters_text(plan)]),
         Section(
             "Claim beside evidence",
             f"Verdicts on SDR at 2 mm; effect, p and verdict are for: {side}.",
