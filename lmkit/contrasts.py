@@ -7,8 +7,9 @@ spread from seed to seed enters the interval and the p value as well.
 
 The variance of an effect is that over draws of patients plus s² (1 / K_a + 1 / K_b) over seeds. s²
 is what seeds of one recipe differ by beyond what the same patients would give by chance. Few seeds
-say little about it, so it is pooled over the recipes of a sweep; a recipe whose own seeds differ
-more than that keeps a part of its own (moderation as in Smyth 2004).
+say little about it, so it is pooled over the recipes of a sweep, a wild one counting no more than
+CAP times the typical one; a recipe whose own seeds differ more keeps a part of its own (moderation
+as in Smyth 2004).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri, stdtr, stdtrit
+from scipy.stats import chi2
 
 from lmkit import resampling
 from lmkit.pairing import KEY, Pairs, pair
@@ -28,6 +30,8 @@ from lmkit.stats import compare_paired
 
 SEEN = {"sdr_2mm": "2", "median_mm": "median_mm", "failure_rate": "failure_rate"}  # names in NAMES
 PRIOR_DF = 4  # how many seeds' worth the pooled spread counts for against a recipe's own
+CAP = 4.0  # under 5 % of variances from two or three seeds exceed the true one by so much
+ALONE = 4  # recipes share seeds, and with them luck: no more of them count as independent
 DRAWS = 500  # of patients, to tell the spread of seeds from that of patients
 
 
@@ -38,7 +42,8 @@ class Spread:
     Attributes:
         pooled: figure -> variance over the recipes, units of the figure squared.
         own: recipe -> figure -> variance that its comparisons use, at least the pooled one.
-        df: degrees of freedom of the pooled variance; 0 when no recipe has two seeds.
+        df: degrees of freedom of the pooled variance, ALONE recipes at most; 0 when no recipe has
+            two seeds.
     """
 
     pooled: dict[str, float]
@@ -56,10 +61,10 @@ def seed_spread(recipes: Mapping[str, Sequence[pd.DataFrame]], seed: int = 0) ->
         2021, arXiv:2103.03098, for why seeds have to count.
     """
     seeds = {name: len(tables) - 1 for name, tables in recipes.items() if len(tables) > 1}
-    raw = {name: _beyond_patients(recipes[name], seed) for name in seeds}
-    df = sum(seeds.values())
-    mean = sum((seeds[n] * raw[n] for n in seeds), np.zeros(len(SEEN))) / max(df, 1)
-    pooled = np.maximum(mean, 0)
+    parts = {name: _over_seeds(recipes[name], seed) for name in seeds}
+    raw = {name: seen - chance for name, (seen, chance) in parts.items()}
+    df = min(sum(seeds.values()), ALONE * max(seeds.values(), default=0))
+    pooled = _pooled(list(parts.values()), list(seeds.values()))
     own = {}
     for name in recipes:
         n = seeds.get(name, 0)
@@ -68,8 +73,19 @@ def seed_spread(recipes: Mapping[str, Sequence[pd.DataFrame]], seed: int = 0) ->
     return Spread(_named(pooled), own, df)
 
 
-def _beyond_patients(tables: Sequence[pd.DataFrame], seed: int) -> np.ndarray:
-    """Variance of the figures over seeds less what patients alone make of it; may be negative.
+def _pooled(parts: Sequence[tuple[np.ndarray, np.ndarray]], df: Sequence[int]) -> np.ndarray:
+    """(figures,) variance over seeds beyond chance, over recipes; a wild recipe is capped."""
+    if not parts:
+        return np.zeros(len(SEEN))
+    seen, chance = (np.array(values) for values in zip(*parts, strict=True))  # (recipes, figures)
+    shares = np.array(df)[:, None] / sum(df)
+    middle = chi2.median(np.array(df)[:, None]) / np.array(df)[:, None]  # of a variance, true 1
+    typical = np.median(seen / middle, axis=0)
+    return np.maximum((shares * (np.minimum(seen, CAP * typical) - chance)).sum(0), 0)
+
+
+def _over_seeds(tables: Sequence[pd.DataFrame], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Variance of the figures over seeds, and what patients alone would make of it.
 
     Two networks that are equally good still err on different patients. That part, divided by the
     number of patients, is in the variance over seeds and in that over draws of patients; it is
@@ -83,7 +99,7 @@ def _beyond_patients(tables: Sequence[pd.DataFrame], seed: int) -> np.ndarray:
     pieces = list(resampling.drawn(n, DRAWS, np.random.default_rng(seed), len(owner)))
     draws = np.stack([resampling.replicate(of, iter(pieces)) for of in figures])  # (K, R, figures)
     by_chance = (draws - draws.mean(1, keepdims=True)).var(0, ddof=1).mean(0) * n / max(n - 1, 1)
-    return (observed.var(0, ddof=1) - by_chance)[_places()]
+    return observed.var(0, ddof=1)[_places()], by_chance[_places()]
 
 
 def compare(

@@ -53,12 +53,21 @@ def predictions(rng, hard, sdr: float, side: str, own: float = 0.3) -> pd.DataFr
     )
 
 
-def sweep(rng, effects: dict[str, float], n: int = 120, seeds: int = 3, seed_sd: float = SEED_SD):
+def sweep(
+    rng,
+    effects: dict[str, float],
+    n: int = 120,
+    seeds: int = 3,
+    seed_sd: float = SEED_SD,
+    alike: tuple[str, ...] = (),
+):
     """name -> tables, one per seed, both sides in each; `base` has effect 0.
 
     Args:
         effects: strategy -> difference of the SDR at 2 mm, a share.
+        alike: strategies whose seeds share the base's luck, as where the same start is trained on.
     """
+    luck = rng.normal(size=(seeds, 2))
     shared = {}
     for side in ("left", "right"):
         patient, landmark = rng.normal(size=(n, 1)), rng.normal(size=(n, len(LANDMARKS)))
@@ -66,10 +75,11 @@ def sweep(rng, effects: dict[str, float], n: int = 120, seeds: int = 3, seed_sd:
     found = {}
     for name, effect in {"base": 0.0, **effects}.items():
         tables = []
-        for _ in range(seeds):
+        for k in range(seeds):
+            own = luck[k] if name in ("base", *alike) else rng.normal(size=2)
             parts = [
-                predictions(rng, hard, BASE_SDR + effect + seed_sd * rng.normal(), side)
-                for side, hard in shared.items()
+                predictions(rng, hard, BASE_SDR + effect + seed_sd * own[i], side)
+                for i, (side, hard) in enumerate(shared.items())
             ]
             tables.append(pd.concat(parts, ignore_index=True))
         found[name] = tables

@@ -87,8 +87,17 @@ def test_seeds_that_only_fail_on_other_patients_add_little():
     rng = np.random.default_rng(5)
     errors = np.where(rng.random((3, 400, 1)) < 0.1, 9.0, 0.5).repeat(5, axis=2)
     observed = (errors <= 2).mean((1, 2)).var(ddof=1)
-    beyond = contrasts._beyond_patients(tables(errors), 0)[0]
-    assert abs(beyond - (observed - 0.09 / 400)) < 0.1 * 0.09 / 400
+    seen, chance = contrasts._over_seeds(tables(errors), 0)
+    assert seen[0] == pytest.approx(observed)
+    assert chance[0] == pytest.approx(0.09 / 400, rel=0.1)
+
+
+def test_one_wild_recipe_does_not_widen_the_intervals_of_the_others():
+    # variances over three seeds: five of 1, one of 100; the median of chi square with 2 is 1.386
+    parts = [(np.full(3, v), np.zeros(3)) for v in (1.0, 1.0, 1.0, 1.0, 1.0, 100.0)]
+    typical = 1 / (1.3862943611198906 / 2)
+    assert contrasts._pooled(parts, [2] * 6) == pytest.approx(np.full(3, (5 + 4 * typical) / 6))
+    assert contrasts._pooled([], []).tolist() == [0, 0, 0]
 
 
 def test_the_spread_of_seeds_widens_the_interval_and_raises_p():
