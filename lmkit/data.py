@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,13 @@ def open_for(config: RunConfig) -> Dataset:
     return replace(dataset, images=dataset.images.fillna(stated))
 
 
+@cache
+def _phantom_sample(seed: int) -> bytes:
+    """Some mouths and a whole drawing: notices changed code even where VERSION was not raised."""
+    mouths = repr([phantom.anatomy(seed, index) for index in range(8)]).encode()
+    return mouths + phantom.draw(phantom.anatomy(seed, 0)).tobytes()
+
+
 def _open_phantom(patients: tuple[int, int, int], seed: int) -> Dataset:
     if min(patients) < 0 or sum(patients) < 1:
         raise InputError(f"phantom_patients: expected three counts >= 0, got {patients}")
@@ -181,9 +189,7 @@ def _open_phantom(patients: tuple[int, int, int], seed: int) -> Dataset:
     stated = f"{phantom.VERSION} {seed} {phantom.DIFFICULTY}"
     digest = hashlib.blake2b(stated.encode(), digest_size=12)
     digest.update(landmarks.to_csv(index=False).encode())
-    # notices changed code even where VERSION was not raised: some mouths, and a whole drawing
-    digest.update(repr([phantom.anatomy(seed, index) for index in range(8)]).encode())
-    digest.update(phantom.draw(phantom.anatomy(seed, 0)).tobytes())
+    digest.update(_phantom_sample(seed))
     return Dataset(
         name="phantom",
         names=phantom.NAMES,

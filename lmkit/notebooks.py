@@ -63,7 +63,12 @@ def execute(name: str, parameters: dict[str, Any]) -> Path:
         output = Path(scratch) / source.name
         try:
             papermill.execute_notebook(
-                source, output, parameters, progress_bar=False, stdout_file=sys.stdout
+                source,
+                output,
+                parameters,
+                progress_bar=False,
+                stdout_file=sys.stdout,
+                shutdown_kernel="immediate",  # all is written; a kernel with torch leaves slowly
             )
         except (PapermillExecutionError, DeadKernelError) as error:
             kept = folder.parent / f"{folder.name}.{name}.failed.ipynb"

@@ -133,7 +133,7 @@ def _ended(server: subprocess.Popen[bytes]) -> str:
 def _environment(gpus: int) -> dict[str, str]:
     found = dict(os.environ)
     threads = found.get("OMP_NUM_THREADS", "1")
-    found |= dict.fromkeys(THREADS, threads)
+    found |= dict.fromkeys(THREADS, threads) | {"LMKIT_UNWATCHED": "1"}  # no live figures
     if gpus:
         from distributed import get_worker  # present wherever this runs; the parent may lack it
 

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import expit
-from scipy.stats import rankdata
 
 
 def auc(risk: np.ndarray, failed: np.ndarray) -> float:
@@ -27,7 +26,7 @@ def auc(risk: np.ndarray, failed: np.ndarray) -> float:
     n, m = int(failed.sum()), int((~failed).sum())
     if not n or not m:
         return math.nan
-    return float((rankdata(risk)[failed].sum() - n * (n + 1) / 2) / (n * m))
+    return float((pd.Series(risk).rank().to_numpy()[failed].sum() - n * (n + 1) / 2) / (n * m))
 
 
 def risk_coverage(risk: np.ndarray, failed: np.ndarray) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -43,10 +44,13 @@ def live_history(epochs: int) -> Callable[[pd.DataFrame], None]:
     """A figure of loss, error, SDR and learning rate that grows while training goes on.
 
     Drawing takes half a second, which short epochs cannot spare: it waits until it has cost no
-    more than a tenth of the time, so the last epochs may be missing.
+    more than a tenth of the time, so the last epochs may be missing. Where $LMKIT_UNWATCHED is set,
+    as in a sweep, nothing is drawn.
 
     Returns: the function to give to `fit` as `on_epoch`.
     """
+    if os.environ.get(UNWATCHED):
+        return lambda _table: None
     figure = Figure(figsize=(14, 3), dpi=80)
     handle, next_s = None, 0.0
 
@@ -156,6 +160,7 @@ def augmented_view(
     return figure
 
 
+UNWATCHED = "LMKIT_UNWATCHED"
 WIDE = {"description_width": "110px"}
 
 

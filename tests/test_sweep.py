@@ -257,6 +257,10 @@ def test_the_live_figure_of_a_run_costs_no_more_than_a_tenth_of_its_time(monkeyp
         update(None)
         time.sleep(0.005)
     assert 2 <= len(drawn) <= 6
+    monkeypatch.setenv(widgets.UNWATCHED, "1")
+    n = len(drawn)
+    widgets.live_history(100)(None)
+    assert len(drawn) == n
 
 
 def draw_nothing(*_arguments, **_settings) -> None:
