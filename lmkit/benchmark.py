@@ -9,6 +9,7 @@ compare ratios of one run.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from lmkit.samples import Samples, line_up
 from lmkit.train import start, train_epoch
 
 PARTS = ("images and points", "forward", "targets and loss", "backward", "optimiser")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 MOST_STEPS = 100
 SOURCE_HW = (600, 1100)  # of made-up images
 
@@ -148,15 +150,22 @@ def _made_up(
 
 
 def in_process(
-    settings: Mapping[str, Any], seconds: float, made_up: Mapping[str, int] | None = None
+    settings: Mapping[str, Any],
+    seconds: float,
+    made_up: Mapping[str, int] | None = None,
+    threads: int | None = None,
 ) -> dict:
     """`measure` of settings, as for papermill -p, in a fresh Python process.
 
+    Args:
+        threads: of the process; as many as it would take by itself when not given.
     Raises: InputError with the process's last line when it fails.
     """
     asked = {"settings": dict(settings), "seconds": seconds, "made_up": made_up}
+    limits = {} if threads is None else dict.fromkeys(THREADS, str(threads))
     done = subprocess.run(
         [sys.executable, "-m", "lmkit.benchmark"],
+        env=os.environ | limits,
         input=json.dumps(asked),
         capture_output=True,
         text=True,

@@ -48,8 +48,8 @@ def how_many(pending: int, asked: int = 0) -> tuple[int, int, int]:
 @contextmanager
 def connect(
     folder: Path, machines: Machines, pending: int, log: Log
-) -> Iterator[tuple[Any, int, int]]:
-    """A connected client, the number of workers, and GPUs to deal out among them.
+) -> Iterator[tuple[Any, int, int, int]]:
+    """A connected client, the workers, the threads of each, and GPUs to deal out among them.
 
     Args:
         folder: of the sweep; the workers of a scheduler must see it.
@@ -64,7 +64,7 @@ def connect(
         with _connected(distributed, machines.scheduler) as client:
             _check_folder(client, folder)
             log(f"scheduler {machines.scheduler}, dashboard {client.dashboard_link}")
-            yield client, len(client.scheduler_info(n_workers=-1)["workers"]), 0
+            yield client, len(client.scheduler_info(n_workers=-1)["workers"]), 1, 0
         return
     n, threads, gpus = how_many(pending, machines.workers)
     quiet = {"distributed.scheduler.allowed-failures": LOST}
@@ -82,7 +82,7 @@ def connect(
         distributed.Client(cluster) as client,
     ):
         log(f"{n} workers here, {threads} threads each" + (f", {gpus} GPUs" if gpus else ""))
-        yield client, n, gpus
+        yield client, n, threads, gpus
 
 
 def _dask() -> tuple[Any, Any]:

@@ -55,8 +55,8 @@ def _run_all(plan: Plan, runs: Sequence[Planned], machines: Machines, log: Log) 
         log(f"{len(done)} runs, all finished before: nothing is trained")
         return {}
     prepare(pending)
-    with connect(plan.folder, machines, len(pending), log) as (client, n, gpus):
-        cost = estimate(pending, done, n)
+    with connect(plan.folder, machines, len(pending), log) as (client, n, threads, gpus):
+        cost = estimate(pending, done, n, threads)
         log(told(cost, len(done), n))
         return _followed(client, pending, n, gpus, cost, log)
 
@@ -169,8 +169,8 @@ def _price(plan: Plan, workers: int) -> str:
     pending = [run for run in (*plan.screening, *plan.runs) if run not in done]
     if not pending:
         return f"{len(done)} runs, all finished before"
-    n = how_many(len(pending), workers)[0]
-    return told(estimate(pending, done, n), len(done), n)
+    n, threads, _ = how_many(len(pending), workers)
+    return told(estimate(pending, done, n, threads), len(done), n)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

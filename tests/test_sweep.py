@@ -230,11 +230,11 @@ class _Memory:
 
 def test_an_estimate_learns_from_finished_runs_and_counts_what_costs_more(place, monkeypatch):
     plan = planned(place, "estimate", epochs=10, strategies=["wider"], seeds=(0, 1))
-    look = {"label_sets": 30, "train_images_per_s": 10.0}  # 3 s an epoch
-    monkeypatch.setattr(sweep_cost, "in_process", lambda _settings, _seconds: look)
+    look = {"label_sets": 30, "train_images_per_s": 10.0, "predict_ms": 500.0}  # 2 to validate on
+    monkeypatch.setattr(sweep_cost, "in_process", lambda *_, **__: look)
     found = sweep_cost.estimate(plan.runs, [], workers=2)
     overhead = 4 * sweep_cost.OVERHEAD_S / 2
-    assert found.wall_s == pytest.approx(4 * 10 * 3 + overhead)
+    assert found.wall_s == pytest.approx(4 * 10 * (3 + 1) / 2 + overhead)
     assert not found.measured
     monkeypatch.setattr(sweep_cost, "_epoch_s", lambda _design, _finished: 5.0)
     found = sweep_cost.estimate(plan.runs, plan.runs[:1], workers=2)
