@@ -69,6 +69,7 @@ def connect(
     n, threads, gpus = how_many(pending, machines.workers)
     quiet = {"distributed.scheduler.allowed-failures": LOST}
     with (
+        _environment_kept(),
         dask.config.set(quiet),
         distributed.LocalCluster(
             n_workers=n,
@@ -83,6 +84,19 @@ def connect(
     ):
         log(f"{n} workers here, {threads} threads each" + (f", {gpus} GPUs" if gpus else ""))
         yield client, n, threads, gpus
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """The environment as it was: dask leaves in it what it sets for its workers, such as one
+    thread, and every process started later would train with that and to other weights."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _dask() -> tuple[Any, Any]:

@@ -17,7 +17,7 @@ from conftest import TINY, write_native
 
 from lmkit import ablation, findings, runs, sweep, sweep_cost, sweep_task, widgets
 from lmkit.config import InputError
-from lmkit.machines import how_many
+from lmkit.machines import Machines, connect, how_many
 
 GRID = {
     "claims": {1: "a claim"},
@@ -265,3 +265,11 @@ def test_the_live_figure_of_a_run_costs_no_more_than_a_tenth_of_its_time(monkeyp
 
 def draw_nothing(*_arguments, **_settings) -> None:
     """What a display handle does where nobody looks."""
+
+
+def test_a_cluster_leaves_the_environment_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = dict(os.environ)
+    with connect(tmp_path, Machines("", 1), 1, lambda line: None):
+        pass
+    assert dict(os.environ) == before, "later processes would train with dask's number of threads"

@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 from lmkit import batches, data, evaluate, heatmap, model, runs, samples, stages, targets, train
 from lmkit.config import InputError, make_config
 
-FILES = {"config.yaml", "history.csv", "checkpoint.pt", "model.safetensors", "predictions.csv"}
+FILES = {"config.yaml", "history.csv", "checkpoint.pt", "model.safetensors"}
+FILES |= {"predictions.csv", "trust.json"}
 
 
 def quiet(_line: str) -> None:
