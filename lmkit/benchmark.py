@@ -32,10 +32,10 @@ from lmkit.geometry import fit_matrix
 from lmkit.inference import infer, pick_device, pick_precision
 from lmkit.parameters import configure
 from lmkit.samples import Samples, line_up
+from lmkit.sweep_task import THREADS
 from lmkit.train import start, train_epoch
 
 PARTS = ("images and points", "forward", "targets and loss", "backward", "optimiser")
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 MOST_STEPS = 100
 SOURCE_HW = (600, 1100)  # of made-up images
 

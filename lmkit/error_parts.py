@@ -11,7 +11,7 @@ import pandas as pd
 from lmkit.audit_causes import most_rigid_pair
 from lmkit.audit_others import PITCH
 from lmkit.audit_shape import as_complex
-from lmkit.measures import CASE, cases, spacing_of
+from lmkit.measures import cases, put_back, spacing_of
 from lmkit.metrics import FAILURE_MM
 
 KINDS = {
@@ -71,11 +71,8 @@ def explain_errors(
     }
     kind = np.select(list(tests.values()), list(tests), "elsewhere").astype(object)
     kind[np.isnan(error).any(-1)] = ""
-    flat = {"along_mm": along_mm, "across_mm": across_mm, "kind": kind}
-    columns = pd.DataFrame({name: values.ravel() for name, values in flat.items()})
-    columns[CASE] = keys.loc[keys.index.repeat(len(names))].to_numpy()
-    columns["landmark"] = np.tile(names, len(keys))
-    return predictions.merge(columns, on=[*CASE, "landmark"], how="left", validate="1:1")
+    parts = {"along_mm": along_mm, "across_mm": across_mm, "kind": kind}
+    return put_back(predictions, keys, names, **parts)
 
 
 def repaired_rates(explained: pd.DataFrame, threshold_mm: float = 2.0) -> pd.DataFrame:

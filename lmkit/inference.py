@@ -156,8 +156,11 @@ def infer(model: nn.Module, feed: Feed, detail: bool = False) -> Inferred:
             total += loss_over(levels, targets, loss).item() * len(batch.images) / len(members)
             maps, height = levels[-1][0], targets[-1].height
             active.append(activated(maps, member, batch.images, config, height, partner))
-            first = losses.activate(levels[0][0], config.loss, targets[0].height)
-            coarse.append(active[-1] if len(levels) == 1 else first)
+            if detail and len(levels) > 1:
+                first = losses.activate(levels[0][0], config.loss, targets[0].height)
+            else:
+                first = active[-1]
+            coarse.append(first)
         one_map = [torch.stack(active).mean(0)]
         read = one_map if config.ensemble_by == "maps" else active
         found = torch.stack([points_of(maps, batch.to_input, config, sigma_px) for maps in read])

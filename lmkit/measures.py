@@ -175,6 +175,16 @@ def cases(table: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, np.n
     return keys, points[:, :, 0], points[:, :, 1]
 
 
+def put_back(
+    table: pd.DataFrame, keys: pd.DataFrame, names: Sequence[str], **values: np.ndarray
+) -> pd.DataFrame:
+    """The rows that `cases` was given, with a column for each of some (N, L) arrays."""
+    columns = pd.DataFrame({name: array.ravel() for name, array in values.items()})
+    columns[CASE] = keys.loc[keys.index.repeat(len(names))].to_numpy()
+    columns["landmark"] = np.tile(names, len(keys))
+    return table.merge(columns, on=[*CASE, "landmark"], how="left", validate="1:1")
+
+
 def spacing_of(images: pd.Series, spacing_mm: object) -> np.ndarray:
     """(N, 2) x, y, mm per pixel of N images, from what `measure` takes. Raises: InputError."""
     if not isinstance(spacing_mm, pd.DataFrame):

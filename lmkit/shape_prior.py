@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from lmkit.measures import CASE, cases, spacing_of
+from lmkit.measures import cases, put_back, spacing_of
 from lmkit.metrics import radial_error_mm
 
 SHRINK = 0.1  # of the covariance towards independent coordinates
@@ -137,16 +137,8 @@ def _repair_side(
     which = np.stack([choose(prior, m, s) for m, s in zip(modes_mm, shares, strict=True)])
     rows, places = np.ogrid[: len(keys), : len(names)]
     points = modes[rows, places, which]
-    columns = pd.DataFrame(
-        {
-            "x": points[..., 0].ravel(),
-            "y": points[..., 1].ravel(),
-            "error_mm": radial_error_mm(points, true, spacing[:, None]).ravel(),
-            "moved": (which > 0).ravel(),
-        }
-    )
-    columns[CASE] = keys.loc[keys.index.repeat(len(names))].to_numpy()
-    columns["landmark"] = np.tile(names, len(keys))
     kept = part.drop(columns=["x", "y", "error_mm"])
-    merged = kept.merge(columns, on=[*CASE, "landmark"], how="left", validate="1:1")
+    error_mm = radial_error_mm(points, true, spacing[:, None])
+    found = {"x": points[..., 0], "y": points[..., 1], "error_mm": error_mm, "moved": which > 0}
+    merged = put_back(kept, keys, names, **found)
     return merged.set_index(part.index)[[*part.columns, "moved"]]
