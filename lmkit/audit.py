@@ -17,6 +17,7 @@ __all__ = ["apply_repair", "audit_labels", "check_dataset", "shape_outliers"]
 
 FOUND = ["image", "side", "score", "cause", "repair"]
 GAIN = 6.0  # nats of log-likelihood that undoing a gross fault has to gain
+OPEN_GAIN = 0.0  # of another order of the names: the order is open, if not wrong
 SHIFT_GAIN = 3.0  # nats that a shift by a tooth has to gain
 SURE_SHIFT_GAIN = 4.0  # the same once DOUBTFUL_SHARE of all sets are listed already
 # Some sound patients are as far off as a tooth is wide, or as odd as a fault. So the causes that
@@ -47,10 +48,15 @@ def audit_labels(
     side           mirror X | swap sides      mirrored (about x = X); sides' names exchanged
     axes           swap x y                   x and y exchanged
     swap           swap NAME NAME             two landmarks exchanged
+    order          rename OLD NEW OLD NEW ... three or more named in another order
     neighbour      shift DX DY                one tooth off along the row, px
     duplicate      [drop] same-as IMAGE       another image's points; drop = this is the copy
     unusual shape  (none)                     size, direction or shape that no hypothesis explains
     unusual place  (none)                     a place that no hypothesis explains
+
+    Another order of the names is listed as soon as it explains a set as well as its own: then the
+    rule that names the points leaves it open, as for a head whose left and right ends lie above
+    each other, or a round one whose long axis may be either. Its score counts how unusual it is.
 
     Names with spaces are quoted as in a shell. Neighbour faults keep their shape, and some patients
     are as far off as a tooth is wide: not all can be told from coordinates, nor is every one found
@@ -76,7 +82,8 @@ def audit_labels(
     sets = read_sets(landmarks, images, size)
     model = audit_causes.fit(sets, _row(sets, row))
     gross = audit_causes.explain(model, sets)
-    _keep(gross, gross.gain >= GAIN)
+    _keep(gross, gross.gain >= np.where(gross.cause == "order", OPEN_GAIN, GAIN))
+    gross.gain += np.where(gross.cause == "order", _strangeness(model, sets)[1], 0.0)
     _name_sides(sets, gross)
     near = audit_others.beside(model, sets, gross.cause != "")
     same = audit_others.copies(sets, near)
@@ -128,17 +135,22 @@ def _rank(gain: np.ndarray) -> np.ndarray:
     return np.argsort(np.argsort(-gain, kind="stable"))
 
 
+def _strangeness(model: Model, sets: LabelSets) -> np.ndarray:
+    """(2, N) nats: how far each set is beyond the UNUSUAL from all others, in place, in shape."""
+    place, form = model.residuals(sets, sets.points, np.arange(len(sets.images)))
+    excess = [
+        model.place.squared(place) / place.shape[1] / UNUSUAL["unusual place"],
+        model.whole.squared(form) / form.shape[1] / UNUSUAL["unusual shape"],
+    ]
+    return UNUSUAL_SCORE * np.log(np.maximum(np.stack(excess), 1.0))
+
+
 def _unusual(model: Model, sets: LabelSets, taken: np.ndarray, most: int) -> Findings:
     """Of the sets not taken the worst, far from all others in pose and shape, or in place."""
     found, rows = audit_causes.nothing_found(sets), np.arange(len(sets.images))
-    place, form = model.residuals(sets, sets.points, rows)
-    for cause, spread, values in (
-        ("unusual shape", model.whole, form),
-        ("unusual place", model.place, place),
-    ):
-        excess = spread.squared(values) / values.shape[1] / UNUSUAL[cause]
-        gain = np.where(taken, 0.0, UNUSUAL_SCORE * np.log(np.maximum(excess, 1.0)))
-        found.offer(cause, rows, gain, [""] * len(rows), sets.points)
+    place, form = np.where(taken, 0.0, _strangeness(model, sets))
+    found.offer("unusual shape", rows, form, [""] * len(rows), sets.points)
+    found.offer("unusual place", rows, place, [""] * len(rows), sets.points)
     _keep(found, (found.gain > 0) & (_rank(found.gain) < most))
     return found
 

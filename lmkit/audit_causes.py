@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from lmkit.audit_shape import (
 FACTORS = np.exp(np.linspace(np.log(1 / 12), np.log(12), 199))  # of a scale repair; step 2.5 %
 LEAST_FACTOR = 1.2  # a smaller change of scale is a small or a large patient
 SWAP_CANDIDATES = 12  # landmarks, those farthest from their place, of which two may be swapped
+ORDERED = 5  # landmarks of which every order of the names is tried; of more, reversed and moved on
 COST = {"scale": 2.0, "side": 0.5, "axes": 0.5}  # nats: what a free choice gains by itself
 
 
@@ -116,7 +117,7 @@ def nothing_found(sets: LabelSets) -> Findings:
 
 
 def explain(model: Model, sets: LabelSets) -> Findings:
-    """The best of: another scale, the other side, axes swapped, two landmarks swapped."""
+    """The best of: another scale, the other side, axes or two landmarks swapped, another order."""
     rows, xy = np.arange(len(sets.images)), sets.points
     base = model.plausibility(sets, xy, rows)
     found = nothing_found(sets)
@@ -131,6 +132,7 @@ def explain(model: Model, sets: LabelSets) -> Findings:
     usable = np.where(np.abs(np.log(factor)) > np.log(LEAST_FACTOR), factor, 1.0)
     offer("scale", rescaled(xy, usable), [f"scale {f:.3f}" for f in usable])
     _offer_swaps(model, sets, found, base)
+    _offer_orders(model, sets, found, base)
     return found
 
 
@@ -190,3 +192,37 @@ def _likely_pairs(model: Model, sets: LabelSets, rows: np.ndarray) -> list[tuple
     crossed = (to + to.transpose(0, 2, 1)) < 0.5 * (own[:, :, None] + own[:, None, :])
     i, k = np.nonzero(np.triu(crossed.any(0), 1))
     return [(int(a), int(b)) for a, b in zip(i, k, strict=True)]
+
+
+def _offer_orders(model: Model, sets: LabelSets, found: Findings, base: np.ndarray) -> None:
+    """Names of three landmarks or more given in another order, for the worse half of the sets."""
+    rows = np.flatnonzero(base < np.median(base))
+    for order, repair, cost in other_orders(sets.names):
+        points = sets.points[rows][:, order]
+        gain = model.plausibility(sets, points, rows) - base[rows] - cost
+        found.offer("order", rows, gain, [repair] * len(rows), points)
+
+
+def other_orders(names: tuple[str, ...]) -> list[tuple[list[int], str, float]]:
+    """Orders in which a reader may have clicked, that are neither the right one nor one swap.
+
+    Of up to ORDERED landmarks all; of more the reverse, and one or two clicks too many or too few.
+
+    Args:
+        names: landmarks, length L.
+    Returns: for each the (L,) places that the right points stand at, the repair
+        (`rename OLD NEW OLD NEW ...`), and its cost, nats.
+    """
+    count = len(names)
+    if count <= ORDERED:
+        tried = [list(p) for p in permutations(range(count))]
+    else:
+        tried = [[(k + step) % count for k in range(count)] for step in (1, 2, -1, -2)]
+        tried.append(list(range(count))[::-1])
+    tried = [order for order in tried if sum(a != b for a, b in enumerate(order)) > 2]
+    return [(order, _renaming(names, order), float(np.log(len(tried)))) for order in tried]
+
+
+def _renaming(names: tuple[str, ...], order: list[int]) -> str:
+    pairs = [(names[old], names[new]) for new, old in enumerate(order) if old != new]
+    return "rename " + " ".join(shlex.quote(name) for pair in pairs for name in pair)

@@ -177,6 +177,8 @@ def _repaired(
         points[:, [i, k]] = points[:, [k, i]]
         text = f"swap {shlex.quote(sets.names[i])} {shlex.quote(sets.names[k])}"
         yield "swap", [text] * count, points, float(np.log(len(pairs)))
+    for order, text, cost in audit_causes.other_orders(sets.names):
+        yield "order", [text] * count, xy[:, order], cost
 
 
 def _factor(label: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -60,9 +60,12 @@ def _move(table: pd.DataFrame, own: np.ndarray, words: list[str], where: str) ->
         case ["swap", a, b]:
             name = table.loc[own, "landmark"]
             table.loc[own, "landmark"] = name.replace({a: b, b: a})
+        case ["rename", *names] if names and len(names) % 2 == 0:
+            new = dict(zip(names[::2], names[1::2], strict=True))
+            table.loc[own, "landmark"] = table.loc[own, "landmark"].replace(new)
         case _:
             raise ValueError(
-                f"repair: expected scale, mirror, swap, shift, drop or same-as, got "
+                f"repair: expected scale, mirror, swap, rename, shift, drop or same-as, got "
                 f"{' '.join(words)!r} for {where}; correct it"
             )
     table.loc[own, ["x", "y"]] = xy

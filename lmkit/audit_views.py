@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 
 from lmkit import uncertainty
 from lmkit.audit_sets import LabelSets
-from lmkit.config import InputError
+from lmkit.fields import InputError
 from lmkit.trust import MEASURES, measures_of
 
 TAIL = 3.0  # degrees of freedom of a model's errors, which have heavy tails

@@ -1,13 +1,14 @@
-"""Mending labels and reading them again, by clicks on a picture; each has a static figure.
+"""Mending labels and reading them again, with the mouse on a picture; each has a static figure.
 
-Clicks need the small package ipyevents (`pip install -e '.[clicks]'`); without it there are number
-fields and arrows, which do the same.
+The mouse needs the small package ipyevents (`pip install -e '.[clicks]'`); without it there are
+number fields and arrows, which do the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from html import escape
+from typing import Any
 
 import ipywidgets as w
 import numpy as np
@@ -15,31 +16,32 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lmkit import plots, plots_correct
-from lmkit.config import InputError
 from lmkit.correct_desk import CorrectionDesk
 from lmkit.data import Dataset
+from lmkit.fields import InputError
+from lmkit.pointing import Pointer
 from lmkit.reading_desk import ReadingDesk
 from lmkit.widgets import WIDE, png
 from lmkit.windows import VIEWS, Window
 
-try:
-    from ipyevents import Event
-except ImportError:
-    Event = None
-
 STEPS_PX = (0.25, 1.0, 5.0)
-NO_CLICKS = "Clicks need ipyevents: pip install -e '.[clicks]'. Use x and y, or the arrows."
+MOUSE = "Drag a landmark to where it is, or click there to put the chosen one."
+NO_MOUSE = "The mouse needs ipyevents: pip install -e '.[clicks]'. Use x and y, or the arrows."
 WIDTH_PX = 760
+GRAB_PX = 14  # of the picture, within which a landmark is taken hold of
 Desk = CorrectionDesk | ReadingDesk
+Held = tuple[float, float] | None  # where the chosen landmark is being dragged, px
 
 
 def correction_desk(desk: CorrectionDesk) -> w.VBox:
     """Step through label sets and mend them; every decision is saved at once.
 
-    A click puts the chosen landmark there. Green rings are labels, blue ones where they were, red
-    crosses the model's points.
+    A landmark is dragged to its place, or chosen and put there by a click. Green rings are labels,
+    blue ones where they were, red crosses the model's points.
     """
-    controls = _Controls(desk, lambda: correction_picture(desk), lambda: overview_picture(desk))
+    controls = _Controls(
+        desk, lambda held: correction_picture(desk, held), lambda: overview_picture(desk)
+    )
     reason = w.Text(description="reason", placeholder="why, if you like", style=WIDE)
     set_row = [
         controls.button("◀ previous", lambda: desk.go(-1)),
@@ -58,13 +60,14 @@ def correction_desk(desk: CorrectionDesk) -> w.VBox:
 
 def reading_desk(desk: ReadingDesk) -> w.VBox:
     """Read label sets again without seeing the label; each is saved when all is placed."""
-    controls = _Controls(desk, lambda: reading_picture(desk), None)
+    controls = _Controls(desk, lambda held: reading_picture(desk, held), None)
     set_row = [
         controls.button("start again", desk.clear),
         controls.button("save, next ▶", desk.save),
     ]
     point_row = [controls.button("cannot be seen", lambda: (desk.hide(), desk.choose_next()))]
     controls.on_place = lambda x, y: (desk.mark(x, y), desk.choose_next())
+    controls.on_drag = desk.mark  # a mark that was there already: the next one is chosen as it was
     return controls.box([w.HBox(set_row)], point_row, [])
 
 
@@ -72,17 +75,19 @@ class _Controls:
     """What both desks have: reader, landmark, view, x and y, arrows, picture, and a line below.
 
     Args:
-        picture, beside: draw what is clicked on, and what stands beside it.
+        picture, beside: draw what the mouse is on, and what stands beside it.
     """
 
     def __init__(
         self,
         desk: Desk,
-        picture: Callable[[], Figure],
+        picture: Callable[[Held], Figure],
         beside: Callable[[], Figure] | None,
     ) -> None:
         self.desk, self.draw, self.draw_beside = desk, picture, beside
         self.on_place: Callable[[float, float], object] = lambda x, y: None
+        self.on_drag: Callable[[float, float], object] = lambda x, y: self.on_place(x, y)
+        self.held = False  # whether the mouse has hold of the chosen landmark
         self.quiet = False  # while the controls follow the desk
         names = list(desk.dataset.names)
         self.reader = w.Text(desk.reader, description="reader", style=WIDE)
@@ -96,9 +101,8 @@ class _Controls:
         self.said = w.HTML()
         for control in (self.reader, self.landmark, self.view):
             control.observe(self._looked, names="value")
-        if Event is not None:
-            self.clicks = Event(source=self.picture, watched_events=["click"])
-            self.clicks.on_dom_event(self.clicked)
+        if Pointer.possible:
+            self.pointer = Pointer(self.picture, down=self.grab, drag=self.drag, up=self.drop)
 
     def button(self, text: str, act: Callable[[], object]) -> w.Button:
         """A button that does something at the desk and then shows the desk again."""
@@ -116,11 +120,29 @@ class _Controls:
         self.show()
         self.said.value += trouble
 
-    def clicked(self, event: dict[str, float]) -> None:
-        """A click on the picture, as ipyevents tells it."""
-        right = event["relativeX"] / max(event["boundingRectWidth"], 1)
-        down = event["relativeY"] / max(event["boundingRectHeight"], 1)
-        self.do(lambda: self.on_place(*self.desk.window.at(right, down)))
+    def grab(self, right: float, down: float) -> None:
+        """Take hold of the landmark under the mouse, if there is one; it becomes the chosen one."""
+        window = self.desk.window
+        away = np.linalg.norm(self.points - np.array(window.at(right, down)), axis=1)
+        near = away < GRAB_PX / WIDTH_PX * window.width
+        self.held = bool(near.any())
+        if self.held:
+            self.desk.landmark = self.desk.dataset.names[int(np.nanargmin(away))]
+
+    def drag(self, right: float, down: float) -> None:
+        """Show the landmark that is held where the mouse is; nothing is decided yet."""
+        if self.held:
+            self.picture.value = png(self.draw(self.desk.window.at(right, down)))
+
+    def drop(self, right: float, down: float) -> None:
+        """Put the landmark that is held, or else the chosen one, where the mouse is."""
+        put, self.held = self.on_drag if self.held else self.on_place, False
+        self.do(lambda: put(*self.desk.window.at(right, down)))
+
+    @property
+    def points(self) -> np.ndarray:
+        """(L, 2) px, where the landmarks are as decided so far."""
+        return self.desk.points() if isinstance(self.desk, CorrectionDesk) else self.desk.marks
 
     def _looked(self, _change: object) -> None:
         if self.quiet:
@@ -136,11 +158,10 @@ class _Controls:
         """Draw the desk as it is."""
         self.quiet = True
         self.landmark.value, self.view.value = self.desk.landmark, self.desk.view
-        points = self.desk.points() if isinstance(self.desk, CorrectionDesk) else self.desk.marks
-        x, y = points[self.desk.dataset.names.index(self.desk.landmark)]
+        x, y = self.points[self.desk.dataset.names.index(self.desk.landmark)]
         self.x.value, self.y.value = (0.0 if np.isnan(v) else round(float(v), 2) for v in (x, y))
         self.quiet = False
-        self.picture.value = png(self.draw())
+        self.picture.value = png(self.draw(None))
         if self.draw_beside is not None:
             self.beside.value = png(self.draw_beside())
         self.said.value = escape(self.desk.state())
@@ -154,7 +175,7 @@ class _Controls:
         put = self.button("put it there", lambda: self.on_place(self.x.value, self.y.value))
         self.show()
         pictures = [self.picture, *([self.beside] if self.draw_beside else [])]
-        note = [] if Event is not None else [w.HTML(escape(NO_CLICKS))]
+        note = w.HTML(escape(MOUSE if Pointer.possible else NO_MOUSE))
         return w.VBox(
             [
                 w.HBox([self.reader, *more]),
@@ -162,9 +183,9 @@ class _Controls:
                 w.HBox([self.landmark, self.view]),
                 w.HBox([self.x, self.y, put, self.step, *arrows]),
                 w.HBox(point_row),
+                note,
                 w.HBox(pictures),
                 self.said,
-                *note,
             ]
         )
 
@@ -172,10 +193,14 @@ class _Controls:
         return dx * self.step.value, dy * self.step.value
 
 
-def correction_picture(desk: CorrectionDesk) -> Figure:
-    """The part of the image that is looked at, with labels, earlier places and model."""
+def correction_picture(desk: CorrectionDesk, held: Held = None) -> Figure:
+    """The part of the image that is looked at, with labels, earlier places and model.
+
+    Args:
+        held: where the chosen landmark is being dragged, px; None = it is not.
+    """
     figure, ax = plots_correct.bare(desk.window, WIDTH_PX)
-    _draw(ax, desk, chosen=desk.dataset.names.index(desk.landmark))
+    _draw(ax, desk, held, chosen=desk.dataset.names.index(desk.landmark))
     ax.set_aspect("auto")  # to the picture's very edges, for `Window.at`
     return figure
 
@@ -190,19 +215,26 @@ def overview_picture(desk: CorrectionDesk) -> Figure:
     return figure
 
 
-def reading_picture(desk: ReadingDesk) -> Figure:
+def reading_picture(desk: ReadingDesk, held: Held = None) -> Figure:
     """What a second reader sees: the image and the reader's own marks, no label."""
     figure, ax = plots_correct.bare(desk.window, WIDTH_PX)
     chosen = desk.dataset.names.index(desk.landmark)
-    plots_correct.labels(ax, desk.pixels(), desk.window, desk.marks, chosen=chosen)
+    marks = _with_held(desk.marks, chosen, held)
+    plots_correct.labels(ax, desk.pixels(), desk.window, marks, chosen=chosen)
     ax.set_aspect("auto")
     return figure
 
 
-def _draw(ax: plots.Axes, desk: CorrectionDesk, **more: object) -> None:
-    model = desk.model_points()
-    points = {"before": desk.own_points(), "model": model}
-    plots_correct.labels(ax, desk.pixels(), desk.window, desk.points(), **points, **more)
+def _draw(ax: plots.Axes, desk: CorrectionDesk, held: Held = None, **more: Any) -> None:
+    now = _with_held(desk.points(), desk.dataset.names.index(desk.landmark), held)
+    points = {"before": desk.own_points(), "model": desk.model_points()}
+    plots_correct.labels(ax, desk.pixels(), desk.window, now, **points, **more)
+
+
+def _with_held(points: np.ndarray, chosen: int, held: Held) -> np.ndarray:
+    shown = points.copy()
+    shown[chosen] = points[chosen] if held is None else held
+    return shown
 
 
 def static_corrections(

@@ -164,6 +164,7 @@ def test_repairs_of_the_audit_become_rows_that_carry_them_out(native):
         [
             ("p00.png", "left", "scale", "scale 2.000"),
             ("p01.png", "left", "swap", "swap tip base"),
+            ("p01.png", "right", "order", "rename tip base base tip"),
             ("p02.png", "left", "side", "swap sides"),
             ("p02.png", "right", "side", "swap sides"),
             ("p03.png", "left", "duplicate", "drop same-as p04.png"),
@@ -174,7 +175,7 @@ def test_repairs_of_the_audit_become_rows_that_carry_them_out(native):
     )
     rows = corrections.from_repairs(table, repairs)
     assert rows.groupby("image").size().to_dict() == {
-        "p00.png": 2, "p01.png": 2, "p02.png": 4, "p03.png": 2,
+        "p00.png": 2, "p01.png": 4, "p02.png": 4, "p03.png": 2,
     }  # fmt: skip
     assert rows.loc[0, "reason"] == "scale: scale 2.000"
     assert set(rows.loc[rows["image"] == "p03.png", "action"]) == {"drop"}

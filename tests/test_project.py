@@ -33,7 +33,7 @@ ORDER = [  # each file imports only from files above it
     "benchmark sidebyside planning ablation sweep_task machines sweep_cost findings evidence",
     "plots plots_check plots_speed plots_agreement plots_trust plots_cases",
     "case_desk widgets widgets_cases notebooks",
-    "windows plots_correct correct_desk reading_desk widgets_correct",
+    "windows pointing plots_correct correct_desk reading_desk widgets_correct",
     "plots_ablation widgets_ablation ablation_report run_server sweep",
 ]
 

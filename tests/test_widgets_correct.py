@@ -179,8 +179,9 @@ def buttons(box) -> dict:
 
 
 def pictures(box) -> list[bytes]:
-    row = next(c for c in box.children if c.children and hasattr(c.children[0], "format"))
-    return [bytes(image.value) for image in row.children]
+    rows = (getattr(child, "children", ()) for child in box.children)
+    row = next(row for row in rows if row and hasattr(row[0], "format"))
+    return [bytes(image.value) for image in row]
 
 
 def test_the_widget_moves_decides_and_says_what_cannot_be_done(desk, native):
@@ -213,25 +214,58 @@ def test_the_widget_moves_decides_and_says_what_cannot_be_done(desk, native):
     assert table["reason"].tolist()[2] == "blurred"
 
 
-def test_a_click_that_ipyevents_reports_lands_where_it_was_made(desk):
-    """relativeX and boundingRect are what its documentation says a click carries."""
+def mouse(kind: str, right: float, down: float, held: bool = False) -> dict:
+    """An event as ipyevents' documentation says it, on a picture of 380 x 120 on the screen."""
+    shown = {"boundingRectWidth": 380, "boundingRectHeight": 120, "buttons": int(held)}
+    return {"type": kind, "relativeX": right * 380, "relativeY": down * 120} | shown
+
+
+@pytest.fixture
+def controls(desk):
     pytest.importorskip("ipyevents", reason="the clicks extra is not installed")
-    controls = widgets_correct._Controls(
-        desk, lambda: widgets_correct.correction_picture(desk), None
+    made = widgets_correct._Controls(
+        desk, lambda held: widgets_correct.correction_picture(desk, held), None
     )
-    controls.on_place = desk.move
-    event = {"type": "click", "relativeX": 190, "relativeY": 30}
-    shown = {"boundingRectWidth": 380, "boundingRectHeight": 120}  # half its size on the screen
+    made.on_place = desk.move
+    return made
+
+
+def test_a_click_away_from_all_landmarks_puts_the_chosen_one_there(desk, controls):
+    desk.look("base", "whole")
     window = desk.window
-    controls.clicks._dom_handlers(event | shown)
+    controls.pointer.ends._dom_handlers(mouse("mousedown", 0.5, 0.25))
+    controls.pointer.ends._dom_handlers(mouse("mouseup", 0.5, 0.25))
     expected = (window.x + 0.5 * window.width - 0.5, window.y + 0.25 * window.height - 0.5)
-    assert desk.points()[0].tolist() == pytest.approx(expected)
+    assert desk.points()[1].tolist() == pytest.approx(expected)
+    assert desk.landmark == "base"
+
+
+def test_a_landmark_under_the_mouse_is_dragged_whichever_was_chosen(desk, controls, native):
+    desk.look("base", "whole")
+    start, window = desk.points().copy(), desk.window
+    right, down = (window.to_window(start[0]) + 0.5) / [window.width, window.height]
+    controls.show()
+    still = bytes(controls.picture.value)
+    hear = controls.pointer.hear
+    hear(mouse("mousemove", 0.9, 0.9))
+    assert bytes(controls.picture.value) == still, "a mouse without a button drags nothing"
+    hear(mouse("mousedown", right, down))
+    assert desk.landmark == "tip"
+    hear(mouse("mousemove", right + 0.1, down, held=True))
+    assert bytes(controls.picture.value) != still
+    assert (desk.points() == start).all(), "nothing is decided before the mouse is let go"
+    assert not (native / "corrections.csv").exists()
+    hear(mouse("mouseup", right + 0.1, down))
+    assert desk.points()[0].tolist() == pytest.approx([start[0, 0] + 0.1 * 110, start[0, 1]])
+    assert (desk.points()[1] == start[1]).all()
+    assert controls.landmark.value == "tip"
+    assert pd.read_csv(native / "corrections.csv")["landmark"].tolist() == ["tip"]
 
 
 def test_without_ipyevents_the_widget_works_and_names_the_extra(desk, monkeypatch):
-    monkeypatch.setattr(widgets_correct, "Event", None)
+    monkeypatch.setattr(widgets_correct.Pointer, "possible", False)
     box = widgets_correct.correction_desk(desk)
-    assert "[clicks]" in box.children[-1].value
+    assert any("[clicks]" in getattr(child, "value", "") for child in box.children)
     buttons(box)["→"].click()
     assert desk.points()[0, 0] == desk.own_points()[0, 0] + 1
 
