@@ -31,12 +31,13 @@ ablation: $(STAMP)
 	$(BIN)/python -m lmkit.notebooks 05_ablation -p preset $(SIZE)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -rs
 	$(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout=1800 notebooks
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # run all notebooks and keep the outputs that the tests check, and the small figures
 notebooks: $(STAMP)

@@ -13,8 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from lmkit.config import InputError, RunConfig, nearest
+from lmkit.config import RunConfig
 from lmkit.data import Dataset, open_for
+from lmkit.fields import InputError, nearest
 from lmkit.grid import GRID, Design, Grid, read_grid
 from lmkit.parameters import asked_for, configure
 from lmkit.planning import JOINER, PLACES, Maker, Planned, recipes_of
@@ -50,7 +51,7 @@ class Plan:
     @property
     def designs(self) -> dict[str, Design]:
         """Name -> design."""
-        return dict(self.grid.sizes[self.size].designs)
+        return {str(name): one for name, one in self.grid.sizes[self.size].designs.items()}
 
     def base(self, design: str) -> str:
         """What the base is called."""
@@ -175,7 +176,7 @@ def _outputs(dataset: Dataset, outputs: Any, name: str) -> Path:
 
 def plan_table(plan: Plan) -> pd.DataFrame:
     """A row per design and strategy: settings, group, claim, number of runs; to read."""
-    rows = {}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     for run in plan.runs:
         row = rows.setdefault((run.design, run.strategy), {"runs": 0})
         row["runs"] += 1

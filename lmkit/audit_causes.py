@@ -102,7 +102,14 @@ class Findings:
     gain: np.ndarray
     points: np.ndarray
 
-    def offer(self, cause: str, rows: np.ndarray, gain: np.ndarray, repair: list, points) -> None:
+    def offer(
+        self,
+        cause: str,
+        rows: np.ndarray,
+        gain: np.ndarray,
+        repair: list[str],
+        points: np.ndarray,
+    ) -> None:
         """Take an explanation where it gains more than those before."""
         better = np.flatnonzero(gain > self.gain[rows])
         taken = rows[better]
@@ -122,7 +129,7 @@ def explain(model: Model, sets: LabelSets) -> Findings:
     base = model.plausibility(sets, xy, rows)
     found = nothing_found(sets)
 
-    def offer(cause: str, points: np.ndarray, repair: list) -> None:
+    def offer(cause: str, points: np.ndarray, repair: list[str]) -> None:
         gain = model.plausibility(sets, points, rows) - base - COST[cause]
         found.offer(cause, rows, gain, repair, points)
 

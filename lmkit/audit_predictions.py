@@ -206,7 +206,8 @@ def _table(
     total = np.where(seen, np.stack([h.total for h in options]), -np.inf)
     rows = []
     for k, own in enumerate(shape.itertuples(index=False)):
-        of_shape = max(options, key=lambda h, k=k, own=own: _alike(h, k, own.cause, own.repair))
+        alike = [_alike(option, k, own.cause, own.repair) for option in options]
+        of_shape = options[alike.index(max(alike))]
         word = float(of_shape.model[k]) if seen[k] else 0.0
         best = options[int(total[:, k].argmax())]
         flagged = total[:, k].max() > LEAST_ODDS

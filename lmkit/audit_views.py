@@ -139,7 +139,8 @@ def _beside(
     for way in (1, -1):
         off = np.hypot(*np.moveaxis((apart - way * step[:, None]) * unit[:, None], -1, 0))
         near.append(int((_median(off) < half).sum()))
-    return tuple((n + 1) / (len(apart) + 3) for n in near)
+    ahead, back = ((n + 1) / (len(apart) + 3) for n in near)
+    return ahead, back
 
 
 def _lined_up(table: pd.DataFrame, sets: LabelSets) -> tuple[np.ndarray, np.ndarray]:

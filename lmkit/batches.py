@@ -25,8 +25,9 @@ from lmkit.augment import (
     warp,
 )
 from lmkit.canvas import Canvas, open_canvas
-from lmkit.config import InputError, RunConfig
+from lmkit.config import RunConfig
 from lmkit.data import Dataset
+from lmkit.fields import InputError
 from lmkit.geometry import Size, apply, fit_matrix, mirror_matrix, scale_matrix
 from lmkit.samples import Samples
 
@@ -158,11 +159,11 @@ class Feed:
         resized = scale_matrix(config.input_hw, size, scale)
         kinds = config.augment.split("+") if generator is not None else []
         displacement, source_points = None, self.points[rows]
-        if "mirror" in kinds:
+        if generator is not None and "mirror" in kinds:
             turned, flipped = random_mirror(len(rows), size, generator=generator)
             resized = turned @ resized
             source_points[flipped] = source_points[flipped][:, self.samples.partner]
-        if "affine" in kinds:
+        if generator is not None and "affine" in kinds:
             moved = random_affine(
                 len(rows),
                 size,
@@ -174,7 +175,7 @@ class Feed:
             resized = moved @ resized
         to_input = resized @ self.to_input[rows]
         points = apply(to_input, source_points)
-        if "elastic" in kinds:
+        if generator is not None and "elastic" in kinds:
             displacement = random_elastic(
                 len(rows),
                 size,

@@ -26,8 +26,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from lmkit.batches import Feed, canvas_for, canvas_frame
 from lmkit.canvas import Canvas, map_canvas
-from lmkit.config import InputError, RunConfig
+from lmkit.config import RunConfig
 from lmkit.data import open_for
+from lmkit.fields import InputError
 from lmkit.geometry import fit_matrix
 from lmkit.inference import infer, pick_device, pick_precision
 from lmkit.parameters import configure
@@ -40,7 +41,9 @@ MOST_STEPS = 100
 SOURCE_HW = (600, 1100)  # of made-up images
 
 
-def measure(config: RunConfig, seconds: float, made_up: Mapping[str, int] | None = None) -> dict:
+def measure(
+    config: RunConfig, seconds: float, made_up: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """Training and prediction with these settings, timed.
 
     Args:
@@ -61,7 +64,7 @@ def measure(config: RunConfig, seconds: float, made_up: Mapping[str, int] | None
         return _measure(config, samples, canvas, seconds)
 
 
-def _measure(config: RunConfig, samples: Samples, canvas: Canvas, seconds: float) -> dict:
+def _measure(config: RunConfig, samples: Samples, canvas: Canvas, seconds: float) -> dict[str, Any]:
     device, base_mb = pick_device(config), _peak_mb()
     state = start(config, len(samples.landmarks), device)
     turns = np.random.default_rng(0).permutation(len(samples))
@@ -154,7 +157,7 @@ def in_process(
     seconds: float,
     made_up: Mapping[str, int] | None = None,
     threads: int | None = None,
-) -> dict:
+) -> dict[str, Any]:
     """`measure` of settings, as for papermill -p, in a fresh Python process.
 
     Args:

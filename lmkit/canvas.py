@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lmkit.config import InputError
+from lmkit.fields import InputError
 from lmkit.files import atomic_path, cache_dir, remove_stale_parts
 from lmkit.geometry import Size, fit_matrix, fitted_offset, fitted_size
 from lmkit.images import to_uint8

@@ -14,8 +14,9 @@ from lmkit import losses
 from lmkit.augment import warp
 from lmkit.batches import Batch, Feed, canvas_size
 from lmkit.canvas import Canvas, fit_image
-from lmkit.config import InputError, RunConfig
+from lmkit.config import RunConfig
 from lmkit.data import Dataset
+from lmkit.fields import InputError
 from lmkit.geometry import Size, fit_matrix
 from lmkit.images import to_uint8
 from lmkit.inference import activated, levels_of, members_of, pick_device

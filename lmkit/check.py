@@ -15,9 +15,10 @@ import pandas as pd
 
 from lmkit import lookalikes
 from lmkit.check_rows import Found, outside, spacing_rows, unlabelled
-from lmkit.config import InputError
 from lmkit.dicom import dicom_spacing, is_dicom
 from lmkit.faults import Fault, Faults
+from lmkit.fields import InputError
+from lmkit.files import path_of
 from lmkit.formats import read_dataset, stray_images
 from lmkit.images import image_size, read_image
 from lmkit.tables import NO_SIDE, SPLITS, Tables
@@ -75,7 +76,7 @@ def check_dataset(source: Any, *, pixels: bool = True) -> Check:
     """
     faults = Faults(collect=True)
     if isinstance(source, str | Path):
-        folder = Path(source).expanduser()
+        folder = path_of(source, "dataset")
         tables = _tables(folder, faults)
         paths, read, size = tables.paths, _reader(tables), _sizer(tables)
         stray = stray_images(folder if folder.is_dir() else folder.parent, tables)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import torch
 from safetensors.torch import save
-from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
-from lmkit.config import InputError
+from lmkit.fields import InputError
 from lmkit.files import atomic_path
 from lmkit.model import Network
 
@@ -38,9 +36,11 @@ class State:
         return len(self.history)
 
     @property
-    def judged(self) -> nn.Module:
+    def judged(self) -> Network:
         """The network that is validated and kept: the averaged one where there is one."""
-        return self.model if self.average is None else self.average.module
+        if self.average is None:
+            return self.model
+        return cast("Network", self.average.module)  # torch knows a module only
 
 
 def save_state(state: State, folder: Path, settings: str) -> None:
@@ -84,10 +84,11 @@ def restore_state(state: State, path: Path, device: torch.device, settings: str)
             state.average.load_state_dict(saved["average"])
         torch.set_rng_state(saved["rng"].cpu())
         state.history, state.best = saved["history"], saved["best"]
-    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError):
+        weights = save({k: v.cpu() for k, v in state.best["weights"].items()})
+    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError):
         raise InputError(f"{path}: {NO_CHECKPOINT}") from None
     with atomic_path(path.parent / "model.safetensors") as part:
-        part.write_bytes(save({k: v.cpu() for k, v in state.best["weights"].items()}))
+        part.write_bytes(weights)
     with atomic_path(path.parent / "history.csv") as part:
         pd.DataFrame(state.history).to_csv(part, index=False)
 
@@ -95,7 +96,7 @@ def restore_state(state: State, path: Path, device: torch.device, settings: str)
 def _load(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         saved = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, ValueError, EOFError, OSError, KeyError, UnpicklingError):
+    except Exception:  # of a broken file torch's restricted unpickler raises nearly anything
         saved = None
     if not isinstance(saved, dict):
         raise InputError(f"{path}: {NO_CHECKPOINT}")

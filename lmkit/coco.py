@@ -6,14 +6,15 @@ right, or an annotation's side or attributes.side, is the side. Points are at pi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lmkit.config import InputError
 from lmkit.faults import Faults
+from lmkit.fields import InputError
 from lmkit.jsonfiles import entries, finite, read_json
 from lmkit.sources import Collector, split_in
-from lmkit.tables import NO_SIDE, Tables, shown
+from lmkit.tables import NO_SIDE, Tables, name_of, shown
 
 ROW = ("patient", "split", "spacing_x_mm", "spacing_y_mm", "spacing_source")  # beyond COCO
 ABOUT = ("sides", "landmarks", "mirror_pairs")  # of `info`, beyond COCO
@@ -29,7 +30,8 @@ def read_coco(folder: Path, files: list[Path], faults: Faults) -> Tables:
 
     Boxes, masks and the difference between hidden and visible points are left out, and noted.
     """
-    collector, more = Collector(folder, faults), {}
+    collector = Collector(folder, faults)
+    more: dict[str, Any] = {}
     for path in files:
         with faults.of():
             value = read_json(path)
@@ -71,10 +73,12 @@ def _categories(collector: Collector, value: Any, path: Path) -> dict[str, tuple
         where, names = f"{path} category {shown(entry.get('id'))}", entry["keypoints"]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise InputError(f"{where}: keypoints: expected a list of names, got {shown(names)}")
+        names = [name_of(name, "keypoints", where) for name in names]
         side = str(entry.get("name", "")).lower()
         side = side if side in ("left", "right") else ""
         if len(points) > 1 and not side:
-            names = [f"{entry.get('name')}_{name}" for name in names]
+            lead = name_of(entry.get("name"), "name", where)
+            names = [f"{lead}_{name}" for name in names]
         found[_id(entry.get("id"))] = side, names
         for name in names:
             collector.order.setdefault(name)
@@ -129,7 +133,8 @@ def _take(
 
 def _about(value: dict[str, Any]) -> dict[str, Any]:
     """Name, citation, licence and what lmkit itself wrote beyond COCO."""
-    info = value.get("info") if isinstance(value.get("info"), dict) else {}
+    stated = value.get("info")
+    info = stated if isinstance(stated, dict) else {}
     licences = value.get("licenses")
     first = licences[0] if isinstance(licences, list) and licences else {}
     found = {
@@ -145,7 +150,7 @@ def _id(value: object) -> str:
     return str(value) if isinstance(value, int | str) else ""
 
 
-def coco_of(tables: Tables, sizes: dict[str, tuple[int, int] | None]) -> dict[str, Any]:
+def coco_of(tables: Tables, sizes: Mapping[str, tuple[int, int] | None]) -> dict[str, Any]:
     """Tables as COCO keypoints: a category per side, an annotation per image and side.
 
     Args:
@@ -160,7 +165,7 @@ def coco_of(tables: Tables, sizes: dict[str, tuple[int, int] | None]) -> dict[st
         known = {"height": size[0], "width": size[1]} if size else {}
         row = {k: v for k, v in row.items() if k in ROW and v not in ("", None) and v == v}
         images.append({"id": number[image], "file_name": f"images/{image}"} | known | row)
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for (image, side), rows in tables.landmarks.groupby(["image", "side"], sort=False):
         points = {row.landmark: (row.x, row.y) for row in rows.itertuples()}
         flat = [v for n in tables.names for v in ((*points[n], 2) if n in points else (0, 0, 0))]
@@ -176,7 +181,7 @@ def coco_of(tables: Tables, sizes: dict[str, tuple[int, int] | None]) -> dict[st
         | {"skeleton": [], "supercategory": tables.name}
         for i, side in enumerate(sides, 1)
     ]
-    info = {"description": tables.name, "contributor": tables.citation}
+    info: dict[str, Any] = {"description": tables.name, "contributor": tables.citation}
     info |= {"sides": list(tables.sides), "landmarks": list(tables.names)}
     info |= {"mirror_pairs": [list(pair) for pair in tables.mirror_pairs]}
     whole = {"info": info, "licenses": [{"id": 1, "name": tables.licence, "url": ""}]}

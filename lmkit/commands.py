@@ -15,9 +15,9 @@ from pathlib import Path
 import pandas as pd
 
 from lmkit.check import check_dataset
-from lmkit.config import InputError
 from lmkit.convert import OUT, convert, write_predictions
 from lmkit.dicom import is_dicom
+from lmkit.fields import InputError
 from lmkit.formats import read_dataset
 from lmkit.writers import WRITERS
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from lmkit.config import InputError
+from lmkit.fields import InputError
 from lmkit.stats import compare_paired
 
 FIGURES = {"MRE, mm": "mre_mm", "median, mm": "median_mm", "failures > 4 mm": "failure_rate"}

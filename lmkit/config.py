@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -46,6 +46,7 @@ from lmkit.fields import (
     any_of,
     nearest,
     one_of,
+    unit_of,
 )
 
 
@@ -59,7 +60,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     # what, and where to
-    side: one_of(SIDES) = _set("right", "patient's side to train for")  # type: ignore[valid-type]
+    side: Annotated[str, one_of(SIDES)] = _set("right", "patient's side to train for")
     dataset: Text = _set("phantom", "phantom, or a dataset folder")
     preset: Text = _set("quick", "a file in params/")
     run: Text = _set("", "name of the run folder; empty: preset and a hash of the settings")
@@ -80,7 +81,7 @@ class RunConfig(BaseModel):
     # input and model
     input_hw: IntPair = _set((192, 352), "network input, height and width", "px")
     keep_aspect: bool = _set(True, "pad instead of squashing the image")
-    model: one_of(MODELS) = _set("unet", "architecture")  # type: ignore[valid-type]
+    model: Annotated[str, one_of(MODELS)] = _set("unet", "architecture")
     widths: Ints = _set((16, 32, 64, 96, 128), "channels per level", min_length=1)
     stem_stride: Int = _set(2, "input pixels per heatmap pixel", "px", ge=1, le=8)
     coarse_stride: Int = _set(
@@ -98,7 +99,7 @@ class RunConfig(BaseModel):
         0.0, "share of the deepest level's channels dropped while training; 0 = off", ge=0, lt=1
     )
     # target and loss
-    target: one_of(TARGETS) = _set("peak", "how a landmark becomes a map")  # type: ignore[valid-type]
+    target: Annotated[str, one_of(TARGETS)] = _set("peak", "how a landmark becomes a map")
     sigma_px: Float = _set(2.0, "width of the Gaussian", "heatmap px", gt=0, le=100)
     sigma_mm: Optional = _set(
         None, "width of the Gaussian by each axis' spacing; instead of sigma_px", "mm"
@@ -110,20 +111,20 @@ class RunConfig(BaseModel):
     learn_sigma: bool = _set(False, "sigma per landmark is learned (peak targets, mse)")
     sigma_penalty: Float = _set(0.05, "learn_sigma: weight of (sigma / sigma_px) squared", ge=0)
     amplitude: Float = _set(1.0, "height of the target, see target", gt=0, le=1e6)
-    loss: one_of(LOSSES) = _set("mse", "loss")  # type: ignore[valid-type]
-    loss_units: one_of(LOSS_UNITS) = _set("raw", "units of the loss")  # type: ignore[valid-type]
+    loss: Annotated[str, one_of(LOSSES)] = _set("mse", "loss")
+    loss_units: Annotated[str, one_of(LOSS_UNITS)] = _set("raw", "units of the loss")
     mse_weight: Float = _set(0.7, "combined: weight of the MSE", ge=0)
     peak_weight: Float = _set(0.3, "combined: weight of the distance of the peaks", ge=0)
-    peak_decoder: one_of(PEAK_DECODERS) = _set("argmax", "combined: map to peak")  # type: ignore[valid-type]
+    peak_decoder: Annotated[str, one_of(PEAK_DECODERS)] = _set("argmax", "combined: map to peak")
     soft_beta: Float = _set(25.0, "softmax of soft peaks and softargmax", "1 / peak", gt=0, le=1e4)
     pixel_weight: Float = _set(10.0, "weighted_mse: the peak counts 1 + this times", "times", ge=0)
     wing_omega: Float = _set(10.0, "wing: from here on linear", "as loss_units", gt=0)
     wing_epsilon: Float = _set(2.0, "wing: curvature at 0", "as loss_units", gt=0)
     js_weight: Float = _set(1.0, "dsnt_js: weight of the divergence", ge=0)
     star_restriction: Float = _set(1.0, "star: weight of the predicted variance", ge=0)
-    decoder: one_of(DECODERS) = _set("dark", "map to point")  # type: ignore[valid-type]
+    decoder: Annotated[str, one_of(DECODERS)] = _set("dark", "map to point")
     # augmentation
-    augment: any_of(AUGMENTS) = _set("affine", "augmentation, joined by +")  # type: ignore[valid-type]
+    augment: Annotated[str, any_of(AUGMENTS)] = _set("affine", "augmentation, joined by +")
     rotate_deg: Float = _set(3.0, "rotation, uniform in ±", "degrees", ge=0, le=180)
     scale_range: FloatPair = _set((0.95, 1.05), "scale, uniform in the range", "times")
     translate_frac: Float = _set(0.03, "shift, uniform in ±", "of the input size", ge=0, le=1)
@@ -146,26 +147,30 @@ class RunConfig(BaseModel):
     )
     batch_size: Int = _set(8, "images per step", "images", ge=1, le=4096)
     lr: Float = _set(1e-3, "learning rate of Adam", gt=0, le=10)
-    scheduler: one_of(SCHEDULERS) = _set("cosine", "learning rate over time")  # type: ignore[valid-type]
+    scheduler: Annotated[str, one_of(SCHEDULERS)] = _set("cosine", "learning rate over time")
     lr_factor: Float = _set(0.5, "plateau: multiply lr by this", gt=0, lt=1)
     lr_patience: Int = _set(5, "plateau: wait this long", "epochs", ge=0)
-    monitor: one_of(MONITORS) = _set("val_mre_mm", "plateau: what to watch")  # type: ignore[valid-type]
+    monitor: Annotated[str, one_of(MONITORS)] = _set("val_mre_mm", "plateau: what to watch")
     clip_norm: Optional = _set(None, "clip the gradient to this L2 norm; none = off")
     warmup_epochs: Float = _set(0.0, "learning rate rises from 0 over these", "epochs", ge=0)
     ema_decay: Float = _set(0.0, "average of the weights over steps; 0 = off", ge=0, lt=1)
     ensemble: Int = _set(1, "models, seed and up, trained and averaged", "models", ge=1, le=100)
-    ensemble_by: one_of(ENSEMBLE_BY) = _set("maps", "what is averaged")  # type: ignore[valid-type]
-    tta: one_of(TTA) = _set("none", "test-time augmentation")  # type: ignore[valid-type]
+    ensemble_by: Annotated[str, one_of(ENSEMBLE_BY)] = _set("maps", "what is averaged")
+    tta: Annotated[str, one_of(TTA)] = _set("none", "test-time augmentation")
     # machine
     seed: Int = _set(0, "weights, order and augmentation", ge=0, lt=2**31)
-    device: one_of(DEVICES) = _set("auto", "device")  # type: ignore[valid-type]
-    precision: one_of(PRECISIONS) = _set("auto", "arithmetic of the network")  # type: ignore[valid-type]
+    device: Annotated[str, one_of(DEVICES)] = _set("auto", "device")
+    precision: Annotated[str, one_of(PRECISIONS)] = _set("auto", "arithmetic of the network")
 
     @model_validator(mode="after")
     def _fits_together(self) -> RunConfig:
         low, high = self.scale_range
         if not 0 < low <= high <= 10:
             raise ValueError(f"scale_range: expected 0 < low <= high <= 10, got {self.scale_range}")
+        if max(self.scales) > 16:
+            raise ValueError(f"scales: expected at most 16 times, got {max(self.scales):g}")
+        if max(self.input_hw) > 65_536:
+            raise ValueError(f"input_hw: expected at most 65536, got {self.input_hw}")
         if min(self.widths) < 1:
             raise ValueError(f"widths: expected all >= 1, got {self.widths}")
         step = self.step_px
@@ -291,5 +296,5 @@ def _one_line(error: Any) -> str:
         message = re.sub(r", unable to parse.*$", "", message)
         message = f"expected {message}, got {error['input']!r}"
     index = next((f"[{part}]" for part in where if part.isdigit()), "")
-    unit = RunConfig.model_fields[key].json_schema_extra["unit"]  # type: ignore[index,call-overload]
+    unit = unit_of(RunConfig.model_fields[key])
     return f"{key}{index}: {message}" + (f" ({unit})" if unit not in ("", key) else "")

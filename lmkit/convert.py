@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -14,13 +15,13 @@ import numpy as np
 import pandas as pd
 
 from lmkit.coco import coco_of
-from lmkit.config import InputError
-from lmkit.files import read_yaml, write_json, write_text
+from lmkit.fields import InputError
+from lmkit.files import path_of, read_yaml, write_json, write_text
 from lmkit.formats import read_dataset, stray_images
 from lmkit.images import image_size
 from lmkit.labelme import labelme_of
 from lmkit.sources import image_name
-from lmkit.tables import NO_SIDE, Tables, plain_name
+from lmkit.tables import NO_SIDE, Tables, name_of, plain_name
 from lmkit.writers import WRITERS
 
 Size = tuple[int, int]
@@ -37,7 +38,7 @@ def convert(source: str | Path, target: str | Path, to: str = "native") -> list[
     Returns: what was not carried over, one line each.
     Raises: InputError for a source that cannot be read whole, or a target that has files.
     """
-    source, target = Path(source).expanduser(), Path(target).expanduser()
+    source, target = path_of(source, "source"), path_of(target, "target")
     tables = _labelled(read_dataset(source))
     folder = source if source.is_dir() else source.parent
     about = folder / "dataset.yaml"
@@ -117,7 +118,8 @@ def write_predictions(
     missing = NEEDED - set(table.columns)
     if missing:
         raise InputError(f"predictions: expected columns {sorted(NEEDED)}, got none of {missing}")
-    table = table[np.isfinite(table[["x", "y"]].to_numpy(float)).all(1)]
+    table = _checked(table)
+    table = table[np.isfinite(table[["x", "y"]].to_numpy()).all(1)]
     twice = table.duplicated(["image", "side", "landmark"])
     if twice.any():
         first = table.loc[twice, ["image", "side", "landmark"]].iloc[0].tolist()
@@ -126,6 +128,26 @@ def write_predictions(
     with new_folder(target) as part:
         OUT[to](table, part, Path(images) if images else None)
     return sorted(path for path in target.rglob("*") if path.is_file())
+
+
+def _checked(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with numbers for numbers. Raises: InputError for names and sides that are none:
+    files are called after them."""
+    strange = ~table["side"].isin(("left", "right", NO_SIDE))
+    if strange.any():
+        got = table.loc[strange, "side"].iloc[0]
+        raise InputError(f"predictions: side: expected left | right | {NO_SIDE}, got {got!r}")
+    for what in ("image", "landmark"):
+        if table[what].isna().any():
+            raise InputError(f"predictions: {what}: expected a name in each row, got none in some")
+        names = [name_of(name, what, "predictions") for name in table[what]]
+        table = table.assign(**{what: names})
+    for what in {"x", "y", "peak"} & set(table.columns):
+        try:
+            table = table.assign(**{what: table[what].astype(float)})
+        except (ValueError, TypeError) as error:
+            raise InputError(f"predictions: {what}: expected numbers, got: {error}") from None
+    return table
 
 
 def _native(table: pd.DataFrame, folder: Path, _: Path | None) -> None:
@@ -143,7 +165,8 @@ def _coco(table: pd.DataFrame, folder: Path, images: Path | None) -> None:
     if "peak" in table:
         groups = table.groupby(["image", "side"], sort=False)["peak"].mean()
         for entry, score in zip(whole["annotations"], groups, strict=True):
-            entry["score"] = float(score)
+            if np.isfinite(score):
+                entry["score"] = float(score)
     write_json(folder / "predictions.json", whole)
 
 
@@ -156,6 +179,8 @@ def _labelme(table: pd.DataFrame, folder: Path, images: Path | None) -> None:
             else Path(image).name
         )
         beside = str((images / image).resolve()) if images else image
+        if not Path(name).name:  # '..', or nothing
+            raise InputError(f"predictions: image: expected a file's name, got {image!r}")
         label = folder / Path(name).with_suffix(".json")
         write_json(label, labelme_of(tables, image, size, beside))
 
@@ -193,11 +218,19 @@ OUT: dict[str, Callable[[pd.DataFrame, Path, Path | None], None]] = {
 }
 
 
+def _within(path: Path, folder: Path | None) -> bool:
+    """Whether a file lies in a folder, links followed; without a folder any file does."""
+    return folder is None or path.resolve().is_relative_to(folder.resolve())
+
+
 def _as_tables(table: pd.DataFrame, images: Path | None) -> tuple[Tables, dict[str, Size | None]]:
     """Predictions as the tables of a dataset, and the images' sizes where they are there."""
     names = list(dict.fromkeys(map(str, table["image"])))
     paths = {name: (images or Path()) / name for name in names}
-    sizes = {name: image_size(path) if path.is_file() else None for name, path in paths.items()}
+    sizes = {
+        name: image_size(path) if os.path.isfile(path) and _within(path, images) else None
+        for name, path in paths.items()
+    }
     rows = pd.DataFrame({"image": names, "patient": "", "split": ""})
     if "split" in table:
         rows["split"] = table.drop_duplicates("image")["split"].to_numpy()

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from lmkit.audit_repair import apply_repair
-from lmkit.config import InputError, nearest
 from lmkit.faults import STRICT, Faults
+from lmkit.fields import InputError, nearest
 from lmkit.files import write_text
 from lmkit.native import key_of
 from lmkit.tables import NO_SIDE, Tables, number, rows_of

@@ -7,15 +7,15 @@ edge, as LabelMe does.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.parsers import expat
 
-from lmkit.config import InputError
 from lmkit.faults import Faults, one_line
+from lmkit.fields import InputError
 from lmkit.sources import Collector, split_in
-from lmkit.tables import Tables, number, shown
-
-DECLARATIONS = (b"<!DOCTYPE", b"<!ENTITY")  # CVAT writes none; they can stand for gigabytes
+from lmkit.tables import Tables, name_of, number, shown
 
 
 def read_cvat(folder: Path, files: list[Path], faults: Faults) -> Tables:
@@ -38,21 +38,29 @@ def is_cvat(path: Path) -> bool:
 def _root(path: Path) -> ElementTree.Element:
     try:
         text = path.read_bytes()
-        if any(word in text for word in DECLARATIONS):
-            raise InputError(f"{path}: expected XML without DOCTYPE and entities, got them")
+        scan = expat.ParserCreate()
+        scan.StartDoctypeDeclHandler = partial(_refuse, path)
+        scan.Parse(text, True)
         return ElementTree.fromstring(text)
-    except (OSError, ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
+    except (OSError, expat.ExpatError, ValueError, LookupError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: expected readable XML, got: {one_line(error)}") from None
 
 
+def _refuse(path: Path, *_: object) -> None:
+    """CVAT writes no DOCTYPE; what it declares can stand for gigabytes. Raises: InputError."""
+    raise InputError(f"{path}: expected XML without DOCTYPE and entities, got them")
+
+
 def _take(collector: Collector, element: ElementTree.Element, path: Path) -> None:
     """An image and its points. Raises: InputError."""
     where = f"{path} image {shown(element.get('name'))}"
-    size = tuple(_whole(element.get(key), key, where) for key in ("width", "height"))
+    width, height = (_whole(element.get(key), key, where) for key in ("width", "height"))
     split = split_in(element.get("subset") or "")
-    image = collector.image(element.get("name"), where, base=path.parent, size=size, split=split)
+    image = collector.image(
+        element.get("name"), where, base=path.parent, size=(width, height), split=split
+    )
     for child in element:
         if child.tag == "points":
             _points(collector, child, image, where, "")
@@ -71,6 +79,7 @@ def _points(
         if element.get("outside") == "1":
             return  # a skeleton's point that is not annotated
         label, side = element.get("label") or "", _side(element) or side
+        name_of(label, "landmark", where)
         pairs = [pair.split(",") for pair in (element.get("points") or "").split(";")]
         if any(len(pair) != 2 for pair in pairs):
             got = shown(element.get("points"))

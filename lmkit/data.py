@@ -15,9 +15,10 @@ import pandas as pd
 
 from lmkit import phantom, phantom_faults
 from lmkit.commands import main
-from lmkit.config import InputError, RunConfig
+from lmkit.config import RunConfig
 from lmkit.corrections import count
-from lmkit.files import project_root
+from lmkit.fields import InputError
+from lmkit.files import path_of, project_root
 from lmkit.formats import read_dataset
 from lmkit.images import image_size, read_image
 from lmkit.measures import Measurement
@@ -135,7 +136,7 @@ def open_dataset(
 
 def place_of(folder: str | Path) -> Path:
     """The folder or label file meant, from the current folder or else from the project's."""
-    path = Path(folder).expanduser()
+    path = path_of(folder, "dataset")
     if path.is_absolute() or path.exists():
         return path
     return project_root() / path if (project_root() / path).exists() else path

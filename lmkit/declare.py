@@ -7,12 +7,12 @@ depth_class: {kind: class, of: m3_depth, below: {A: 0, B: 1}, else: C}
 from __future__ import annotations
 
 import itertools
-import math
+import sys
 from collections.abc import Mapping
 from reprlib import repr as shown
 from typing import Any
 
-from lmkit.config import InputError, nearest
+from lmkit.fields import CONTROL, InputError, nearest
 from lmkit.measures import UNITS, Measurement
 
 KEYS = {  # of each kind: those that must be there, those that may
@@ -162,9 +162,10 @@ def _class(
 
 
 def _border(where: str, name: object, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"{where}: below: {name}: expected a number, got {shown(value)}")
-    return float(value)
+    most = sys.float_info.max
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= most:
+        return float(value)
+    raise InputError(f"{where}: below: {name}: expected a number, got {shown(value)}")
 
 
 def _text(value: object, where: str) -> str:
@@ -174,4 +175,6 @@ def _text(value: object, where: str) -> str:
             f"{where}: expected a name, in quotes where YAML would read a switch or a decimal "
             f"number, got {shown(value)}"
         )
+    if CONTROL.search(str(value)) or len(str(value)) > 500:
+        raise InputError(f"{where}: expected a name on one line, got {shown(value)}")
     return str(value)

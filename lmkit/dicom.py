@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import math
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lmkit.config import InputError
 from lmkit.faults import one_line
+from lmkit.fields import InputError
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")  # best first
+MOST_PIXELS = 2 * 89_478_485  # where Pillow, too, takes an image for an attack
+MOST_BYTES = 4 * MOST_PIXELS
+META_START = 128 + 4 + 12  # preamble, DICM, and the element that holds the rest's length
 LAYOUT = ["Rows", "Columns", "PatientID", "PixelSpacingCalibrationType", *SPACINGS]
 
 
@@ -32,6 +36,11 @@ def read_dicom(path: Path) -> np.ndarray:
     Raises: InputError for a missing or unreadable file, more than one frame, or a compression
         that none of pydicom's installed plugins reads.
     """
+    height, width = dicom_size(path)
+    if height * width > MOST_PIXELS:
+        raise InputError(
+            f"{path}: expected up to {MOST_PIXELS} pixels, got {width} x {height}; scale it down"
+        )
     data = _open(path)
     if int(data.get("NumberOfFrames") or 1) != 1:
         raise InputError(f"{path}: expected one frame, got {data.NumberOfFrames}; split the file")
@@ -103,12 +112,30 @@ def _open(path: Path, tags: list[str] | None = None) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: expected an image file, found none")
     try:
+        _check_deflated(path)
         data = pydicom.dcmread(path, stop_before_pixels=tags is not None, specific_tags=tags)
         for tag in tags or ():
             data.get(tag)  # pydicom decodes, and complains, only when asked
         return data
     except Exception as error:  # as in read_dicom
         raise InputError(f"{path}: expected a DICOM file, got: {one_line(error)}") from None
+
+
+def _check_deflated(path: Path) -> None:
+    """A whole file may be deflated, and a small one stand for gigabytes. Raises: ValueError."""
+    from pydicom.filereader import read_file_meta_info
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    meta = read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with path.open("rb") as file:
+        file.seek(META_START + int(meta.FileMetaInformationGroupLength))
+        while piece := file.read(1 << 16):
+            size += len(inflate.decompress(piece))
+            if size > MOST_BYTES:
+                raise ValueError(f"more than {MOST_BYTES} bytes when inflated")
 
 
 def _grey(data: Any) -> np.ndarray:

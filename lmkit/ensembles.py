@@ -17,9 +17,10 @@ from torch import nn
 
 from lmkit.batches import canvas_for
 from lmkit.choices import ENSEMBLE_BY
-from lmkit.config import InputError, RunConfig, nearest
+from lmkit.config import RunConfig
 from lmkit.data import Dataset, open_for
 from lmkit.evaluate import predict_samples
+from lmkit.fields import InputError, nearest
 from lmkit.files import write_text
 from lmkit.inference import members_of
 from lmkit.measures import spacing_of

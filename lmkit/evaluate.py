@@ -14,7 +14,8 @@ from torch import nn
 from lmkit import losses
 from lmkit.batches import Batch, Feed, canvas_frame, source_to_input
 from lmkit.canvas import Canvas, fit_image
-from lmkit.config import InputError, RunConfig
+from lmkit.config import RunConfig
+from lmkit.fields import InputError
 from lmkit.geometry import apply, fit_matrix
 from lmkit.images import read_image, to_uint8
 from lmkit.inference import Inferred, infer, pick_device, points_of
@@ -121,6 +122,8 @@ def predict_samples(
 
 def inferred_table(samples: Samples, found: Inferred) -> pd.DataFrame:
     """What a model says of samples, in detail, as the table of predictions.csv."""
+    if found.ere_mm is None or found.modes is None or found.shares is None:
+        raise ValueError("found: expected an inference in detail, got points and loss alone")
     columns = {"peak": found.peak, "ere_mm": found.ere_mm}
     for k, name in enumerate(("second", "third"), start=1):
         columns[f"{name}_x"], columns[f"{name}_y"] = np.moveaxis(found.modes[:, :, k], -1, 0)

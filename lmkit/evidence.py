@@ -12,10 +12,9 @@ import pandas as pd
 import yaml
 
 from lmkit.ablation import Plan, changes
-from lmkit.config import InputError
+from lmkit.fields import InputError
 from lmkit.files import project_root, write_text
 from lmkit.findings import FINISHED, state_of
-from lmkit.grid import Strategy
 from lmkit.parameters import configure, read_preset
 from lmkit.planning import Planned
 from lmkit.runs import load_run
@@ -61,8 +60,8 @@ def claim_table(plan: Plan, verdicts: pd.DataFrame, runs: pd.DataFrame) -> pd.Da
     """
     rows, minutes = [], _minutes(plan, runs)
     tried = dict.fromkeys((run.design, run.strategy) for run in plan.runs)
-    for name, strategy in sorted(_claimed(plan).items(), key=lambda item: item[1].claim or 0):
-        about = {"claim": strategy.claim, "the document says": plan.grid.claims[strategy.claim]}
+    for claim, name in _claimed(plan):
+        about = {"claim": claim, "the document says": plan.grid.claims[claim]}
         about |= {"strategy": name}
         designs = [design for design in ("add", "remove") if (design, name) in tried]
         for design in designs:
@@ -79,9 +78,10 @@ def claim_table(plan: Plan, verdicts: pd.DataFrame, runs: pd.DataFrame) -> pd.Da
     return table.dropna(axis=1, how="all").fillna(NOTHING)
 
 
-def _claimed(plan: Plan) -> dict[str, Strategy]:
-    """The strategies that test a claim of the document."""
-    return {n: s for n, s in plan.grid.strategies.items() if s.claim is not None}
+def _claimed(plan: Plan) -> list[tuple[int, str]]:
+    """The claims that strategies test, and these strategies, in the order of the claims."""
+    found = [(s.claim, n) for n, s in plan.grid.strategies.items() if s.claim is not None]
+    return sorted(found, key=lambda one: one[0])
 
 
 def _evidence(verdicts: pd.DataFrame, design: str, strategy: str) -> dict[str, str]:

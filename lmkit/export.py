@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from lmkit.batches import Batch, Feed, canvas_for, grey_levels, normalised
-from lmkit.config import InputError
 from lmkit.data import open_for
 from lmkit.evaluate import maps_drawn
+from lmkit.fields import InputError
 from lmkit.files import atomic_path
 from lmkit.inference import activated, maps_of, members_of, points_of, window_sigma
 from lmkit.runs import Run, load_run
@@ -40,6 +40,8 @@ TOLERANCE_PX = 0.01  # of a decoded point, source pixels, ONNX runtime against t
 class Graph(nn.Module):
     """From grey levels (B, 1, H, W) to the maps that are decoded (B, L, h, w), all float32."""
 
+    heights: Tensor
+
     def __init__(self, run: Run) -> None:
         super().__init__()
         self.config = run.config.model_copy(update={"precision": "float32", "device": "cpu"})
@@ -52,7 +54,8 @@ class Graph(nn.Module):
             torch.ones(1, 2, dtype=torch.float64),
         )
         with torch.no_grad():
-            heights = [target_of(nowhere, self.config, m.sigma).height for m in self.members]
+            sigmas = [member.sigma for member in members_of(self.members)]
+            heights = [target_of(nowhere, self.config, sigma).height for sigma in sigmas]
         self.register_buffer("heights", torch.stack(heights))
 
     def forward(self, grey: Tensor) -> Tensor:
@@ -62,7 +65,7 @@ class Graph(nn.Module):
                 maps_of(member, images, self.config),
                 *(member, images, self.config, height, self.partner),
             )
-            for member, height in zip(self.members, self.heights, strict=True)
+            for member, height in zip(members_of(self.members), self.heights, strict=True)
         ]
         return torch.stack(seen).mean(0)
 
@@ -129,6 +132,8 @@ def _write(graph: Graph, path: Path, metadata: dict[str, Any]) -> None:
             )
     finally:
         noisy.setLevel(level)
+    if program is None:
+        raise RuntimeError("torch.onnx: expected a program to write, got none")
     program.model.metadata_props["lmkit"] = json.dumps(metadata)
     program.save(str(path))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from lmkit.config import InputError
+from lmkit.fields import InputError
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,28 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
+from pydantic.fields import FieldInfo
+
+# in no name and no message: line breaks, other control characters, halves of surrogate pairs
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+LONGEST = 2000  # of a message, signs
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong; the message alone says what, where and what to do."""
+    """Something the user gave is wrong; the message alone says what, where and what to do.
+
+    It is one line that a terminal can show, whatever the names in it: line breaks and other
+    control characters are written out as \\n or \\x1b, and the middle of a flood is left out.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        text = CONTROL.sub(lambda sign: sign[0].encode("unicode_escape").decode(), str(message))
+        if len(text) > LONGEST:
+            text = f"{text[: LONGEST * 3 // 4]} ... {text[-LONGEST // 5 :]}"
+        super().__init__(text)
 
     def _render_traceback_(self) -> list[str]:
         """IPython prints these lines instead of a traceback."""
@@ -26,8 +41,14 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {folded[close[0]]}?" if close else ""
 
 
-def one_of(choices: Mapping[str, str]) -> Any:
-    """A text field that takes the keys of `choices`; false, no, off mean none where allowed."""
+def unit_of(field: FieldInfo) -> str:
+    """The unit that a field states in its JSON schema, or nothing."""
+    extra = field.json_schema_extra
+    return str(extra["unit"]) if isinstance(extra, dict) else ""
+
+
+def one_of(choices: Mapping[str, str]) -> BeforeValidator:
+    """Of a text field: it takes the keys of `choices`; false, no, off mean none where allowed."""
 
     def check(value: object) -> str:
         if "none" in choices and (value is None or str(value).lower() in ("false", "no", "off")):
@@ -38,17 +59,18 @@ def one_of(choices: Mapping[str, str]) -> Any:
             f"expected {' | '.join(choices)}, got {value!r}{nearest(str(value), choices)}"
         )
 
-    return Annotated[str, BeforeValidator(check, json_schema_input_type=str)]
+    return BeforeValidator(check, json_schema_input_type=str)
 
 
-def any_of(choices: Mapping[str, str]) -> Any:
-    """A text field that takes keys of `choices` joined by +; kept in the order of `choices`."""
+def any_of(choices: Mapping[str, str]) -> BeforeValidator:
+    """Of a text field: it takes keys of `choices` joined by +; kept in the order of `choices`."""
 
     def check(value: object) -> str:
         if value is None or str(value).lower() in ("false", "no", "off", "none"):
             return "none"
         parts = [part.strip() for part in value.split("+")] if isinstance(value, str) else [value]
-        wrong = [part for part in parts if part not in choices or part == "none"]
+        wrong = [part for part in parts if not isinstance(part, str)]
+        wrong = wrong or [part for part in parts if part not in choices or part == "none"]
         if wrong:
             raise ValueError(
                 f"expected {' | '.join(choices)}, or several joined by +, got {value!r}"
@@ -56,7 +78,7 @@ def any_of(choices: Mapping[str, str]) -> Any:
             )
         return "+".join(name for name in choices if name in parts)
 
-    return Annotated[str, BeforeValidator(check, json_schema_input_type=str)]
+    return BeforeValidator(check, json_schema_input_type=str)
 
 
 def _numbers(value: object) -> object:

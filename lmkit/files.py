@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
 import tempfile
 import time
@@ -13,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from lmkit.config import InputError
+from lmkit.fields import InputError
 
 
 def project_root() -> Path:
@@ -26,6 +28,27 @@ def project_root() -> Path:
         f"project folder: expected params/ and notebooks/ beside the package or above {here}, "
         "found neither; run from the project folder"
     )
+
+
+def path_of(text: str | Path, what: str) -> Path:
+    """A path as a user gives it, ~ being the home folder.
+
+    Args:
+        what: the setting it was given for, for the message.
+    Raises: InputError for the home folder of a user who is not there, or no path at all.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.stat()  # a path that can be none says so here, and not where it is used
+    except RuntimeError:
+        raise InputError(f"{what}: expected a path, got {str(text)!r}: no such user") from None
+    except ValueError:
+        raise InputError(f"{what}: expected a path, got {str(text)!r}") from None
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            got = f"{str(text)[:80]!r}: {error.strerror}"
+            raise InputError(f"{what}: expected a path, got {got}") from None
+    return path
 
 
 def cache_dir() -> Path:
@@ -90,12 +113,36 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+MOST_NODES = 100_000  # values in a YAML file, an alias counting as all that it stands for
+
+
+class _Bounded(yaml.SafeLoader):
+    """Plain values and aliases of them, as long as they do not stand for a flood of values."""
+
+    def get_single_node(self) -> Any:
+        node = super().get_single_node()
+        if node is not None and _count(node, {}) > MOST_NODES:
+            problem = f"expected up to {MOST_NODES} values, got more by aliases"
+            raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
+        return node
+
+
+def _count(node: Any, known: dict[int, float]) -> float:
+    """The values that a YAML node stands for; infinity where it holds itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf  # until it is counted
+        inner = node.value if isinstance(node, yaml.CollectionNode) else ()
+        parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
+        known[id(node)] = 1 + sum(_count(part, known) for part in parts)
+    return known[id(node)]
+
+
 class _NoAliases(yaml.SafeLoader):
     """Plain values only: a few aliases of aliases would stand for gigabytes of text."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+            event = self.peek_event()  # type: ignore[no-untyped-call]
             problem = f"expected a plain value, got the alias *{event.anchor}"
             raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
         return super().compose_node(parent, index)
@@ -108,20 +155,34 @@ def read_yaml(path: Path, *, aliases: bool = True) -> dict[str, Any]:
         aliases: whether *name may stand for a value given before.
     Raises: InputError naming the file (and line) when it is missing or not a mapping.
     """
-    loader = yaml.SafeLoader if aliases else _NoAliases
     try:
-        value = yaml.load(path.read_text(encoding="utf-8-sig"), loader)
-    except RecursionError:
-        raise InputError(f"{path}: expected YAML, got lists nested too deeply") from None
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected a readable YAML file, got {error}") from None
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" line {where.line + 1}" if where else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise InputError(f"{path}{line}: expected YAML, got: {problem}") from None
-    except ValueError as error:  # a date such as 2024-13-45
-        raise InputError(f"{path}: expected YAML, got: {error}") from None
+    value = plain_yaml(text, str(path), aliases=aliases)
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected lines of `key: value`, got {type(value).__name__}")
     return value
+
+
+def plain_yaml(text: str, where: str, *, aliases: bool = True) -> Any:
+    """What a YAML text says; plain values only, no tags, and no flood of aliases.
+
+    Args:
+        where: for messages.
+        aliases: whether *name may stand for a value given before.
+    Raises: InputError.
+    """
+    try:
+        return yaml.load(text, _Bounded if aliases else _NoAliases)
+    except RecursionError:
+        raise InputError(f"{where}: expected YAML, got lists nested too deeply") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise InputError(f"{where}{line}: expected YAML, got: {problem}") from None
+    except ValueError as error:  # a date such as 2024-13-45
+        raise InputError(f"{where}: expected YAML, got: {error}") from None
+    except (AttributeError, LookupError, TypeError):  # a tag and a text it does not fit: !!bool x
+        raise InputError(f"{where}: expected YAML without tags, got one") from None

@@ -123,7 +123,8 @@ def families(plan: Plan) -> dict[tuple[str, str], Family]:
         runs, base = [r for r in plan.runs if r.design == design], plan.base(design)
         for side in scopes(plan):
             recipes = recipes_on(runs, side, plan.sides, rows)
-            pairs = [(*name.split(JOINER), name) for name in recipes if JOINER in name]
+            joined = [(name, name.split(JOINER)) for name in recipes if JOINER in name]
+            pairs = [(first, second, name) for name, (first, second) in joined]
             if base in recipes:
                 found[design, side] = Family(base, recipes, pairs)
     return found
@@ -131,9 +132,9 @@ def families(plan: Plan) -> dict[tuple[str, str], Family]:
 
 def verdict_table(plan: Plan, known: dict[tuple[str, str], Family] | None = None) -> pd.DataFrame:
     """All verdicts of a sweep: see `verdicts.judge`, with design and side before it."""
-    tables = []
+    tables, matters = [], {str(figure): least for figure, least in plan.grid.matters.items()}
     for (design, side), family in (known or families(plan)).items():
-        table = verdicts.judge(family, plan.grid.matters, resamples=1000, permutations=4000)
+        table = verdicts.judge(family, matters, resamples=1000, permutations=4000)
         if len(table):
             tables.append(table.assign(design=design, side=side))
     if not tables:
@@ -174,8 +175,10 @@ def ruled_out(plan: Plan) -> dict[tuple[str, str], float]:
     """
     screen = plan.grid.sizes[plan.size].screen
     rows: dict[Path, pd.DataFrame] = {}
-    gone = {}
-    for design in plan.designs if screen else ():
+    gone: dict[tuple[str, str], float] = {}
+    if screen is None:
+        return gone
+    for design in plan.designs:
         runs, base = [r for r in plan.screening if r.design == design], plan.base(design)
         recipes = recipes_on(runs, scopes(plan)[-1], plan.sides, rows)
         for name, tables in recipes.items():

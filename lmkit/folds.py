@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from lmkit.config import InputError, RunConfig
+from lmkit.config import RunConfig
 from lmkit.data import Dataset, open_for
+from lmkit.fields import InputError
 from lmkit.parameters import run_name
 from lmkit.runs import load_run, run_folder
 from lmkit.stages import train_run

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from lmkit.coco import is_coco, read_coco
-from lmkit.config import InputError
 from lmkit.corrections import FILE, corrected
 from lmkit.cvat import is_cvat, read_cvat
 from lmkit.dicom import dicom_patient, dicom_spacing, is_dicom
 from lmkit.faults import STRICT, Faults
+from lmkit.fields import InputError
 from lmkit.images import SUFFIXES
 from lmkit.jsonfiles import read_json
 from lmkit.labelme import is_labelme, read_labelme

@@ -13,12 +13,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from lmkit.config import InputError, RunConfig, nearest
-from lmkit.files import project_root, read_yaml
+from lmkit.choices import DECODERS, LOSSES
+from lmkit.config import RunConfig
+from lmkit.fields import InputError, nearest
+from lmkit.files import path_of, project_root, read_yaml
 
 GRID = "params/ablation.yaml"
-EFFECTS = ("sdr_2mm", "median_mm", "failure_rate")  # what is compared
+Effect = Literal["sdr_2mm", "median_mm", "failure_rate"]
+EFFECTS: tuple[Effect, ...] = ("sdr_2mm", "median_mm", "failure_rate")  # what is compared
 HIGHER_IS_BETTER = {"sdr_2mm": True, "median_mm": False, "failure_rate": False}
+REGISTERED = {"loss": LOSSES, "decoder": DECODERS}
 Settings = dict[str, Any]
 
 
@@ -36,6 +40,8 @@ class Strategy(_Strict):
         add: settings that switch it on, over `before`; none = not tried that way.
         remove: settings that take it out of `recommended`; none = it is not in there.
         not_run: why it cannot be run here; the report then says so.
+        registered: from a table of `lmkit.choices`, see `Grid.every`, not from the file; left out
+            where the base has it.
     """
 
     says: str
@@ -44,6 +50,7 @@ class Strategy(_Strict):
     add: Settings | None = None
     remove: Settings | None = None
     not_run: str = ""
+    registered: bool = False
 
     @model_validator(mode="after")
     def _does_something(self) -> Strategy:
@@ -124,12 +131,15 @@ class Grid(_Strict):
     Attributes:
         claims: number -> the document's words.
         matters: figure -> smallest difference worth knowing of (share or mm), fixed beforehand.
+        every: settings of which every registered value that no strategy names is one of its own, so
+            that a new loss is tried as soon as it is there.
     """
 
     claims: dict[int, str]
     strategies: dict[str, Strategy]
-    matters: dict[Literal["sdr_2mm", "median_mm", "failure_rate"], float]
+    matters: dict[Effect, float]
     sizes: dict[str, Size]
+    every: list[Literal["loss", "decoder"]] = []
 
     @model_validator(mode="after")
     def _names_match(self) -> Grid:
@@ -186,12 +196,12 @@ def read_grid(path: str | Path = GRID) -> Grid:
 
     Raises: InputError of one line: the file, where in it, expected, got, nearest name.
     """
-    file = Path(path).expanduser()
+    file = path_of(path, "grid")
     if not file.is_absolute() and not file.exists():
         file = project_root() / file
     stored = read_yaml(file)
     try:
-        grid = Grid(**stored)
+        grid = _with_registered(Grid(**stored))
     except ValidationError as error:
         raise InputError(f"{file}: {_one_line(error.errors()[0], stored)}") from None
     except TypeError:
@@ -202,6 +212,21 @@ def read_grid(path: str | Path = GRID) -> Grid:
                 hint = nearest(key, RunConfig.model_fields)
                 raise InputError(f"{file}: {where}: unknown parameter {key}{hint}")
     return grid
+
+
+def _with_registered(grid: Grid) -> Grid:
+    """The grid with a strategy for each registered value, of `every`, that none of its own sets."""
+    strategies = dict(grid.strategies)
+    for key in grid.every:
+        known = [(s.add or {}) | (s.remove or {}) for s in grid.strategies.values()]
+        tried = {settings.get(key) for settings in known}
+        for value, says in REGISTERED[key].items():
+            if value not in tried:
+                name = f"{key}_{value}" if value in strategies else value
+                strategies[name] = Strategy(
+                    says=says, group=key, add={key: value}, remove={key: value}, registered=True
+                )
+    return grid.model_copy(update={"strategies": strategies})
 
 
 def _all_settings(grid: Grid) -> list[tuple[str, Settings]]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lmkit import decoders
 from lmkit.choices import DECODERS, TARGETS
-from lmkit.config import nearest
+from lmkit.fields import nearest
 
 Size = tuple[int, int]  # (H, W), pixels
 

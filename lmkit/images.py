@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lmkit.config import InputError
 from lmkit.dicom import DICOM_SUFFIXES, dicom_size, is_dicom, read_dicom
 from lmkit.faults import one_line
+from lmkit.fields import InputError
 from lmkit.geometry import Size
 
 UNREADABLE = (  # Pillow raises any of them for a broken file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 
 from lmkit import decoders, heatmap, losses, modes
 from lmkit.batches import Batch, Feed
-from lmkit.config import InputError, RunConfig
+from lmkit.config import RunConfig
+from lmkit.fields import InputError
 from lmkit.geometry import apply
-from lmkit.model import heatmap_matrix
+from lmkit.model import Network, heatmap_matrix
 from lmkit.targets import loss_over, targets_of
 
 
@@ -33,12 +35,12 @@ def pick_precision(config: RunConfig, device: torch.device) -> str:
     return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
 
 
-def maps_of(model: nn.Module, images: Tensor, config: RunConfig) -> Tensor:
+def maps_of(model: Network, images: Tensor, config: RunConfig) -> Tensor:
     """(B, L, h, w) float32 maps of (B, 1, H, W) images, in the run's precision."""
     return levels_of(model, images, config)[-1][0]
 
 
-def levels_of(model: nn.Module, images: Tensor, config: RunConfig) -> list[tuple[Tensor, int]]:
+def levels_of(model: Network, images: Tensor, config: RunConfig) -> list[tuple[Tensor, int]]:
     """All maps that a network draws of (B, 1, H, W) images, coarse ones first, each (B, L, h, w)
     float32 with its input pixels per heatmap pixel; in the run's precision."""
     device = images.device
@@ -82,14 +84,15 @@ def confidence(maps: Tensor, config: RunConfig, sigma_px: float) -> Tensor:
     return heatmap.peak(maps)
 
 
-def members_of(model: nn.Module) -> list[nn.Module]:
+def members_of(model: nn.Module) -> list[Network]:
     """The networks of an ensemble, or the network alone."""
-    return list(model) if isinstance(model, nn.ModuleList) else [model]
+    members = list(model) if isinstance(model, nn.ModuleList) else [model]
+    return cast("list[Network]", members)  # torch knows modules only
 
 
 def activated(
     maps: Tensor,
-    member: nn.Module,
+    member: Network,
     images: Tensor,
     config: RunConfig,
     height: Tensor,

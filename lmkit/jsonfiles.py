@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from lmkit.config import InputError
 from lmkit.faults import one_line
+from lmkit.fields import InputError
 from lmkit.tables import shown
 
 
@@ -38,9 +38,10 @@ def entries(value: object, key: str, where: str) -> list[dict[str, Any]]:
 
 def finite(value: object, what: str, where: str) -> float:
     """A finite number from JSON. Raises: InputError with `where` and `what` for anything else."""
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    number = math.nan
     try:
-        number = float(value) if plain else math.nan  # type: ignore[arg-type]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            number = float(value)
     except OverflowError:  # a whole number of 400 digits
         number = math.inf
     if not math.isfinite(number):

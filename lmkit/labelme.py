@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lmkit.config import InputError
 from lmkit.faults import Faults
+from lmkit.fields import InputError
 from lmkit.jsonfiles import entries, finite, read_json
 from lmkit.sources import EDGE_PX, Collector
 from lmkit.tables import Tables, shown
@@ -70,7 +70,7 @@ def labelme_of(
     """
     rows = tables.landmarks[tables.landmarks["image"] == image]
     about = tables.images[tables.images["image"] == image].iloc[0].to_dict()
-    shapes = [
+    shapes: list[dict[str, Any]] = [
         {
             "label": f"{row.side}_{row.landmark}" if tables.sides else row.landmark,
             "points": [[row.x + EDGE_PX, row.y + EDGE_PX]],

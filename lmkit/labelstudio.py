@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from lmkit.config import InputError
 from lmkit.faults import Faults
+from lmkit.fields import InputError
 from lmkit.images import SUFFIXES
 from lmkit.jsonfiles import entries, finite, read_json
 from lmkit.sources import Collector
-from lmkit.tables import Tables, shown
+from lmkit.tables import Tables, name_of, shown
 
 SIDES = ("left", "right")
 
@@ -78,9 +78,10 @@ def _take(collector: Collector, task: dict[str, Any], where: str, base: Path) ->
     for region, size in zip(points, sizes, strict=False):
         with collector.faults.of(image):
             value, label = region["value"], _labels(region["value"])[0]
+            said = name_of(label, "landmark", where) if isinstance(label, str) else shown(label)
             full = [finite(s, "original_width, original_height", where) for s in size]
             x, y = (
-                finite(value.get(axis), f"{label}: {axis}", where) / 100 * whole
+                finite(value.get(axis), f"{said}: {axis}", where) / 100 * whole
                 for axis, whole in zip("xy", full, strict=True)
             )
             known = side.get(region["id"], "") if isinstance(region.get("id"), str) else ""

@@ -1,7 +1,7 @@
 """Losses between maps and targets; a landmark that is not annotated never enters.
 
-To add one: a function in `loss_maps` or `loss_spatial`, its name in `lmkit.choices.LOSSES`, and how
-it is called here.
+To add one: a function (maps, target, annotated) in `loss_maps` or `loss_spatial`, and its name in
+`lmkit.choices.LOSSES`; one with weights of its own also needs to be called with them here.
 
 Two kinds. Regression losses (mse, weighted_mse, combined, adaptive_wing) want maps equal to the
 targets. Spatial losses (cross_entropy, kl, dsnt_js, star, wing) take a softmax over each map and
@@ -21,6 +21,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lmkit import loss_maps, loss_spatial
+from lmkit.choices import LOSSES
 from lmkit.config import RunConfig
 from lmkit.decoders import expectation, spatial_softmax
 from lmkit.loss_common import wide
@@ -62,7 +64,7 @@ class Target:
 Loss = Callable[[Tensor, Target], Tensor]
 
 
-SPATIAL = ("cross_entropy", "kl", "dsnt_js", "star", "wing")  # maps are logits of a distribution
+SPATIAL = tuple(n for n in LOSSES if hasattr(loss_spatial, n))  # maps: logits of a distribution
 
 
 def activate(maps: Tensor, loss: str, height: Tensor) -> Tensor:
@@ -107,12 +109,13 @@ def _regression(maps: Tensor, target: Target, config: RunConfig, unit: float | T
     )
     if relative or config.loss == "adaptive_wing":
         maps, wanted, top = maps / top, wanted / top, torch.ones_like(top)
-    if config.loss == "mse":
-        return unit * mse(maps, wanted, target.annotated)
     if config.loss == "weighted_mse":
         return unit * weighted_mse(maps, wanted, target.annotated, config.pixel_weight, top)
     if config.loss == "adaptive_wing":
         return adaptive_wing(maps, wanted.clamp(max=1), target.annotated)  # made for [0, 1]
+    if config.loss != "combined":
+        function: Callable[..., Tensor] = getattr(loss_maps, config.loss)
+        return unit * function(maps, wanted, target.annotated)
     percent = 100 / math.hypot(*maps.shape[-2:]) if relative else 1.0
     return combined(
         maps,
@@ -129,13 +132,13 @@ def _regression(maps: Tensor, target: Target, config: RunConfig, unit: float | T
 def _spatial(maps: Tensor, target: Target, config: RunConfig, relative: bool) -> Tensor:
     """A spatial loss; only wing has a unit to choose."""
     annotated = target.annotated
-    if config.loss in ("cross_entropy", "kl"):
-        function = cross_entropy if config.loss == "cross_entropy" else kl
-        return function(maps, target.maps, annotated)
     if config.loss == "dsnt_js":
         return dsnt_js(maps, target.points, annotated, target.sigma, config.js_weight)
     if config.loss == "star":
         return star(maps, target.points, annotated, config.star_restriction)
+    if config.loss != "wing":
+        function: Callable[..., Tensor] = getattr(loss_spatial, config.loss)
+        return function(maps, target.maps, annotated)
     percent = 100 / math.hypot(*maps.shape[-2:]) if relative else 1.0
     points = expectation(spatial_softmax(wide(maps))) * percent
     return wing(points, target.points * percent, annotated, config.wing_omega, config.wing_epsilon)

@@ -13,7 +13,7 @@ import psutil
 import torch
 
 from lmkit import sweep_task
-from lmkit.config import InputError
+from lmkit.fields import InputError
 from lmkit.files import write_text
 
 MEMORY_GB = 3.0  # of a run's process; the 64–1024 network takes 2.7 in training

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lmkit import lines
-from lmkit.config import InputError
+from lmkit.fields import InputError
 
 UNITS = {"distance": "mm", "angle": "°", "line_height": "mm", "between": "", "class": ""}
 CASE = ["image", "patient", "side"]

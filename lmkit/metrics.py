@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lmkit.config import InputError
+from lmkit.fields import InputError
 
 THRESHOLDS_MM = (2.0, 2.5, 3.0, 4.0)
 FAILURE_MM = 4.0

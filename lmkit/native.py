@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from lmkit.config import InputError, nearest
 from lmkit.declare import declared
 from lmkit.faults import STRICT, Faults
+from lmkit.fields import InputError, nearest
+from lmkit.measures import Measurement
 from lmkit.tables import (
     NO_SIDE,
     SPLITS,
     Tables,
     about_of,
     image_file,
+    name_of,
     names_of,
     number,
     patients_in_two,
@@ -37,7 +40,11 @@ OPTIONAL = ("split", "spacing_x_mm", "spacing_y_mm", "spacing_source")
 def read_native(folder: Path, faults: Faults = STRICT) -> Tables:
     """dataset.yaml, images.csv, landmarks.csv, images/; second_reading.csv where there is one."""
     path = folder / "dataset.yaml"
-    about, names, sides, pairs, measurements = {}, (), (), (), ()
+    about: dict[str, Any] = {}
+    names: tuple[str, ...] = ()
+    sides: tuple[str, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
+    measurements: tuple[Measurement, ...] = ()
     with faults.of():
         about = about_of(path, KEYS)
         names, sides = names_of(path, about.get("landmarks")), sides_of(path, about.get("sides"))
@@ -47,8 +54,8 @@ def read_native(folder: Path, faults: Faults = STRICT) -> Tables:
         names, sides = _names_in(folder / "landmarks.csv", faults)
     images, paths, rows = _native_images(folder, faults)
     with faults.of():  # for images whose own columns are empty
-        usual = spacing_of(path, about.get("spacing_mm"))
-        usual = dict(zip(("spacing_x_mm", "spacing_y_mm"), usual, strict=True))
+        spacing = spacing_of(path, about.get("spacing_mm"))
+        usual = dict(zip(("spacing_x_mm", "spacing_y_mm"), spacing, strict=True))
         images = images.fillna(usual) if about.get("spacing_mm") is not None else images
     landmarks = landmark_rows(folder / "landmarks.csv", names, sides, paths, faults)
     path, second = folder / "second_reading.csv", None
@@ -81,17 +88,17 @@ def sides_of(path: Path, sides: object) -> tuple[str, ...]:
     """The sides of a dataset.yaml, sorted. Raises: InputError for anything but left and right."""
     if sides not in (None, [], ["left"], ["right"], ["left", "right"], ["right", "left"]):
         raise InputError(f"{path}: sides: expected [left, right] or [], got {shown(sides)}")
-    return tuple(sorted(sides or []))  # type: ignore[call-overload]
+    return tuple(sorted(sides or []))
 
 
 def mirror_pairs_of(
     path: Path, pairs: object, names: tuple[str, ...]
 ) -> tuple[tuple[str, str], ...]:
     """Pairs of landmark names. Raises: InputError for another form, or an unknown name."""
-    whole = isinstance(pairs, list) and all(isinstance(p, list) and len(p) == 2 for p in pairs)
-    if not whole:
+    given: list[Any] = pairs if isinstance(pairs, list) else [pairs]
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in given):
         raise InputError(f"{path}: mirror_pairs: expected [[name, name], ...], got {shown(pairs)}")
-    found = tuple((str(a), str(b)) for a, b in pairs)  # type: ignore[attr-defined]
+    found = tuple((str(a), str(b)) for a, b in given)
     for name in (name for pair in found for name in pair if name not in names):
         raise InputError(
             f"{path}: mirror_pairs: expected landmark names, got {name!r}{nearest(name, names)}"
@@ -104,7 +111,8 @@ def _names_in(path: Path, faults: Faults) -> tuple[tuple[str, ...], tuple[str, .
     with faults.of():
         rows = [cells for _, cells in rows_of(path, ("image", "landmark", "x", "y"), ("side",))]
         sides = {cells.get("side", "") for cells in rows} & {"left", "right"}
-        return tuple(dict.fromkeys(cells["landmark"] for cells in rows)), tuple(sorted(sides))
+        names = dict.fromkeys(name_of(c["landmark"], "landmark", str(path)) for c in rows)
+        return tuple(names), tuple(sorted(sides))
     return (), ()
 
 
@@ -117,8 +125,10 @@ def _native_images(folder: Path, faults: Faults) -> tuple[pd.DataFrame, dict[str
         where, image = f"{path} row {row}", cells["image"]
         with faults.of(image):
             if image in paths:
-                raise InputError(f"{where}: image: expected each image once, got {image!r} again")
+                got = shown(image)
+                raise InputError(f"{where}: image: expected each image once, got {got} again")
             file = image_file(folder / "images", image, where)
+            _check_inside(image, where)
             records.append(_image_row(cells, where))
             paths[image] = file
             lines.append(row)
@@ -132,13 +142,24 @@ def _native_images(folder: Path, faults: Faults) -> tuple[pd.DataFrame, dict[str
     return frame, paths, lines
 
 
+def _check_inside(image: str, where: str) -> None:
+    """A name leads down from images/ only, for copies are called so too. Raises: InputError."""
+    name_of(image, "image", where)
+    if image.startswith("/") or ".." in image.split("/"):
+        raise InputError(
+            f"{where}: image: expected a file in images/, without .. or a leading /, got "
+            f"{shown(image)}"
+        )
+
+
 def _image_row(cells: dict[str, str], where: str) -> dict[str, object]:
     """A row of images.csv, checked. Raises: InputError."""
     if not cells["patient"]:
         raise InputError(f"{where}: patient: expected a number or name, got nothing")
+    name_of(cells["patient"], "patient", where)
     split = cells.get("split", "")
     if split not in (*SPLITS, ""):
-        raise InputError(f"{where}: split: expected train | val | test, got {split!r}")
+        raise InputError(f"{where}: split: expected train | val | test, got {shown(split)}")
     row: dict[str, object] = {"image": cells["image"], "patient": cells["patient"], "split": split}
     for axis in ("spacing_x_mm", "spacing_y_mm"):
         spacing = number(cells[axis], axis, where) if cells.get(axis) else math.nan
@@ -157,7 +178,8 @@ def landmark_rows(
 ) -> pd.DataFrame:
     """The rows of a landmarks.csv or second_reading.csv, checked. Raises: InputError."""
     required = ("image", "side", "landmark", "x", "y") if sides else ("image", "landmark", "x", "y")
-    records, seen, table = [], {}, []
+    seen: dict[tuple[str, str, str], int] = {}
+    records, table = [], []
     with faults.of():
         table = rows_of(path, required, ("side",))
     for row, cells in table:
@@ -189,20 +211,21 @@ def key_of(
     """
     if not sides and cells.get("side"):
         raise InputError(
-            f"{where}: side: expected nothing, for dataset.yaml has no sides, got {cells['side']!r}"
+            f"{where}: side: expected nothing, for dataset.yaml has no sides, got "
+            f"{shown(cells['side'])}"
         )
     image, landmark = cells["image"], cells["landmark"]
     side = cells["side"] if sides else NO_SIDE
     if image not in images:
         raise InputError(
-            f"{where}: image: expected an image of {whose}, got {image!r}"
+            f"{where}: image: expected an image of {whose}, got {shown(image)}"
             f"{nearest(image, tuple(images))}"
         )
     if sides and side not in sides:
-        raise InputError(f"{where}: side: expected {' | '.join(sides)}, got {side!r}")
+        raise InputError(f"{where}: side: expected {' | '.join(sides)}, got {shown(side)}")
     if landmark not in names:
         raise InputError(
-            f"{where}: landmark: expected {' | '.join(names)}, got {landmark!r}"
+            f"{where}: landmark: expected {' | '.join(names)}, got {shown(landmark)}"
             f"{nearest(landmark, names)}"
         )
     return image, side, landmark

@@ -17,17 +17,17 @@ from typing import Any
 
 import nbformat
 import papermill
-import yaml
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 
 from lmkit import ablation
-from lmkit.config import InputError, RunConfig, nearest
+from lmkit.config import RunConfig
 from lmkit.data import open_for
 from lmkit.ensembles import joined_folder
 from lmkit.evaluate import summary_table
-from lmkit.files import atomic_path, project_root, read_yaml
+from lmkit.fields import InputError, nearest
+from lmkit.files import atomic_path, plain_yaml, project_root, read_yaml
 from lmkit.parameters import configure
 from lmkit.runs import run_folder
 from lmkit.sidebyside import benchmark_folder
@@ -175,8 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def value_of(key: str, text: str) -> Any:
     """A parameter's value from the command line, read as YAML. Raises: InputError."""
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
+        return plain_yaml(text, key)
+    except InputError:
         raise InputError(f"{key}: expected a YAML value, got {text!r}") from None
 
 

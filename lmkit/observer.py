@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lmkit.config import InputError
+from lmkit.fields import InputError
 from lmkit.measures import spacing_of
 from lmkit.metrics import error_matrix, radial_error_mm, summarise
 from lmkit.stats import bootstrap_intervals, compare_paired

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from lmkit.config import InputError
+from lmkit.fields import InputError
 from lmkit.metrics import FAILURE_MM
 
-Runs = pd.DataFrame | Sequence[pd.DataFrame]
+Runs: TypeAlias = pd.DataFrame | Sequence[pd.DataFrame]
 KEY = ["image", "patient", "side", "landmark"]
 
 

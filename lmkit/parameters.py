@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmkit.config import InputError, RunConfig, make_config, nearest
-from lmkit.files import project_root, read_yaml
+from lmkit.config import RunConfig, make_config
+from lmkit.fields import InputError, nearest, unit_of
+from lmkit.files import path_of, project_root, read_yaml
 
 WHERE_NOT_WHAT = {"run", "outputs", "dataset", "side", "preset", "device"}  # not in a run's hash
 
@@ -31,8 +32,9 @@ def read_preset(name: str, _seen: tuple[str, ...] = ()) -> dict[str, Any]:
     path = project_root() / "params" / f"{name}.yaml"
     if name.endswith((".yaml", ".yml")):
         path = (
-            Path(_seen[-1]).parent / Path(name).expanduser() if _seen else Path(name).expanduser()
+            Path(_seen[-1]).parent / path_of(name, "preset") if _seen else path_of(name, "preset")
         )
+        path = path.resolve()  # a circle through .. is one, too
         name = str(path)
     elif name not in preset_names():
         known = preset_names()
@@ -47,8 +49,8 @@ def read_preset(name: str, _seen: tuple[str, ...] = ()) -> dict[str, Any]:
         hint = nearest(unknown[0], RunConfig.model_fields)
         raise InputError(f"{path}: unknown parameter {unknown[0]}{hint}")
     base = settings.pop("preset", None)
-    whole = (read_preset(str(base), (*_seen, name)) if base else {}) | settings
     try:
+        whole = (read_preset(str(base), (*_seen, name)) if base else {}) | settings
         make_config(whole)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
@@ -156,7 +158,7 @@ def describe(config: RunConfig, asked: Mapping[str, object] | None = None) -> st
             origin = config.preset
         value = getattr(config, key)
         shown = " ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value}"
-        unit = field.json_schema_extra["unit"]  # type: ignore[index,call-overload]
+        unit = unit_of(field)
         rows.append(
             f"{key:17} {shown or '-':17} {unit:18} {origin:10} {field.description}".rstrip()
         )

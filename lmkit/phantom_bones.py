@@ -5,6 +5,8 @@ shadows come from `phantom_soft`. Attenuation 0 is black film, 1 white. All curv
 mirrored frame of `phantom_shape` (x grows distally), side by side.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.ndimage import uniform_filter
 
@@ -25,7 +27,7 @@ from lmkit.phantom_teeth import clipped_box, coverage
 FULL = (0, 0, HW[1], HW[0])
 
 
-def spline(points: list, samples: int = 10) -> np.ndarray:
+def spline(points: list[tuple[float, float]], samples: int = 10) -> np.ndarray:
     """Open Catmull-Rom curve (n, 2) through (k, 2) points."""
     p = np.asarray(points, dtype=float)
     p = np.vstack([2 * p[0] - p[1], p, 2 * p[-1] - p[-2]])
@@ -67,7 +69,7 @@ def _crest(f: Frame, lift: float) -> list[tuple[float, float]]:
     return list(zip(x, y - lift, strict=True))
 
 
-def _polygon_pair(frames: dict, build) -> np.ndarray:
+def _polygon_pair(frames: dict[str, Frame], build: Callable[[Frame], np.ndarray]) -> np.ndarray:
     """Closed outline from one curve per side, joined at the midline; image px."""
     return np.vstack([to_side(build(frames["left"]), "left"),
                       to_side(build(frames["right"]), "right")[::-1]])  # fmt: skip

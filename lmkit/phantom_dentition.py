@@ -68,7 +68,7 @@ def _fit_third_molar(side: Side, model: Tooth, angle: float) -> Tooth:
     limit = side.m2.key[3, 0] + side.m2.bulge * np.ptp(side.m2.key[2:, 0])
     turns = np.deg2rad([0, -8, 8, -18, 18, -30, 30, 45])
     c, s = np.cos(angle + turns)[:, None], np.sin(angle + turns)[:, None]
-    best, best_cost = None, np.inf
+    tried: list[tuple[float, Tooth]] = []
     for scale in (1.0, 0.92, 0.85):
         scaled = replace(model, key=model.key * scale)
         outline = crown_outline(scaled)
@@ -81,11 +81,10 @@ def _fit_third_molar(side: Side, model: Tooth, angle: float) -> Tooth:
         cost = np.clip(0.5 - clear, 0, None) ** 2 + 0.4 * np.clip(clear - 8, 0, None)
         cost += (np.rad2deg(turns) / 6) ** 2 + (1 - scale) * 60
         k = int(cost.argmin())
-        if cost[k] < best_cost:
-            shift = np.array([shift_x[k, 0], shift_y[k, 0]])
-            best = replace(scaled, key=placed(scaled.key, shift, angle + turns[k]))
-            best_cost = cost[k]
-    return best
+        shift = np.array([shift_x[k, 0], shift_y[k, 0]])
+        turned = replace(scaled, key=placed(scaled.key, shift, angle + turns[k]))
+        tried.append((cost[k], turned))
+    return min(tried, key=lambda one: one[0])[1]
 
 
 def _fourth_molar(side: Side, third: Tooth) -> Tooth:

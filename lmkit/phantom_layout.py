@@ -57,7 +57,7 @@ def _film(rng: np.random.Generator, level: Difficulty) -> tuple[Film, str | None
     return film, case
 
 
-def shape_and_spacing(seed: int, index: int) -> tuple[dict, tuple[float, float]]:
+def shape_and_spacing(seed: int, index: int) -> tuple[dict[str, np.ndarray], tuple[float, float]]:
     """A patient's points, side -> (5, 2) xy px in the mirrored frame, and nominal mm per px.
 
     The spacing scatters about the authors' own calibration, 6.11 px/mm in x and 5.0 to 6 in y.
@@ -88,7 +88,9 @@ def build(seed: int, index: int, level: Difficulty) -> Anatomy:
     return Anatomy(seed, index, xy, spacing, tuple(teeth), cases, axis["left"], middle_y, jaw, film)
 
 
-def _midline(points: dict, shift: float, rng: np.random.Generator) -> tuple[dict, float]:
+def _midline(
+    points: dict[str, np.ndarray], shift: float, rng: np.random.Generator
+) -> tuple[dict[str, float], float]:
     """Midline x of each side (mirrored frame) and the occlusal curve's height there, px.
 
     Off-centre second molars are mostly a patient standing off centre, so the midline follows them.

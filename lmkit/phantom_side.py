@@ -5,6 +5,7 @@ Everything is in the mirrored frame of `phantom_shape`, px: x grows distally.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -60,11 +61,13 @@ class Side:
     rng: np.random.Generator
     level: Difficulty
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         m2 = _second_molar(self.points)
         self.scale_x = np.hypot(*(self.points[3] - self.points[2])) / SECOND_CERVIX_MM
         self.scale_y = (local_key(m2)[2:, 1]).mean() / SECOND_HEIGHT_MM
-        self.m2, self.cases, self.teeth = m2, [], []
+        self.m2 = m2
+        self.cases: list[str] = []
+        self.teeth: list[Tooth] = []
         x2, y2 = self.points[:2].mean(axis=0)
         self.slope = 2 * (y2 - self.midline_y) / (x2 - self.midline_x)  # of the curve, there
         drift = (self.points[2:4, 0].mean() - self.jaw_x) / (DRIFT_MM * self.scale_x)
@@ -108,7 +111,7 @@ def restored(side: Side, tooth: Tooth, kind: int) -> Tooth:
     if kind < 4 or kind > 8:
         return tooth
     share = 1.0 if kind >= 6 else 0.5
-    changes: dict = {}
+    changes: dict[str, Any] = {}
     if draw[0] < level.filling * share:
         changes |= {"filling": 0.1 + 0.9 * draw[3] ** 1.5, "filling_density": 0.45 + 0.55 * draw[4]}
     if draw[1] < level.metal_crown * share:

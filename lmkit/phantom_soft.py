@@ -53,7 +53,7 @@ def _bump(x: np.ndarray, centre: np.ndarray | float, width: float) -> np.ndarray
     return np.exp(-0.5 * ((x - centre) / width) ** 2)
 
 
-def soft_tissue(anatomy: Anatomy, frames: dict) -> np.ndarray:
+def soft_tissue(anatomy: Anatomy, frames: dict[str, Frame]) -> np.ndarray:
     """Coarse (h, w) shadows: face, neck, spine, tongue, air of mouth and throat."""
     y, x = _grid()
     x0, y0, j = anatomy.midline_x, anatomy.midline_y, anatomy.jaw[0]
@@ -116,7 +116,7 @@ def upsampled(a: np.ndarray, factor: int) -> np.ndarray:
     return uniform_filter(a.repeat(factor, axis=0).repeat(factor, axis=1), factor + 1)
 
 
-def maxilla(frames: dict) -> np.ndarray:
+def maxilla(frames: dict[str, Frame]) -> np.ndarray:
     """Coarse (h, w) density of the upper jaw: firm around the roots, fading upwards and back."""
     y, x = _grid()
     f, g = frames["left"], frames["right"]

@@ -14,6 +14,8 @@ import numpy as np
 CURVE_SAMPLES = 16  # per Bezier segment
 EDGE_STEP_PX = 0.75
 OCCLUSAL_SHARE = 0.3  # of the crown height: cusps with their shoulders
+UV = tuple[float, float] | np.ndarray  # a point in a tooth's own frame, px
+Limb = tuple[np.ndarray, np.ndarray, np.ndarray, float]
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,14 @@ _T = np.linspace(0, 1, CURVE_SAMPLES, endpoint=False)[:, None]
 _BERNSTEIN = np.hstack([(1 - _T) ** 3, 3 * _T * (1 - _T) ** 2, 3 * _T**2 * (1 - _T), _T**3])
 
 
-def _bezier(segments: list[tuple]) -> np.ndarray:
+def _bezier(segments: list[tuple[UV, UV, UV, UV]]) -> np.ndarray:
     """Closed outline (n, 2) of cubic Bezier segments, each four uv points."""
     return (_BERNSTEIN @ np.asarray(segments, dtype=float)).reshape(-1, 2)
 
 
-def _cap_outline(a, b, m, d, left, right, fossa: float, sag: float) -> np.ndarray:
+def _cap_outline(
+    a: UV, b: UV, m: UV, d: UV, left: UV, right: UV, fossa: float, sag: float
+) -> np.ndarray:
     """Crown-like outline through mesial end m, cusps a and b, distal end d; uv, px.
 
     `left` and `right` are the widest points; tangents are along v there and along u at the cusps.
@@ -117,7 +121,7 @@ def dentine_outline(tooth: Tooth) -> np.ndarray:
     return _cap_outline(horn_a, horn_b, m, d, left, right, fossa, _sag(tooth, width))
 
 
-def limbs(tooth: Tooth) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, float]]:
+def limbs(tooth: Tooth) -> list[Limb]:
     """Each root as three centre-line points (base, control, apex; uv) and half its base width."""
     _, _, m, d = local_key(tooth)
     width, base = abs(d[0] - m[0]), (m + d) / 2
@@ -133,7 +137,9 @@ def limbs(tooth: Tooth) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, float]
     return found
 
 
-def limb_outline(limb: tuple, half: float | None = None, start: float = -0.04, end: float = 1.0):
+def limb_outline(
+    limb: Limb, half: float | None = None, start: float = -0.04, end: float = 1.0
+) -> np.ndarray:
     """(n, 2) uv outline of a root, or of a canal in it when `half` (px) is given."""
     top, control, apex, base_half = limb
     s = np.linspace(start, end, 22)[:, None]
@@ -157,9 +163,7 @@ def pulp_outline(tooth: Tooth) -> np.ndarray:
     m2, d2 = (c - 0.7 * half, low), (c + 0.7 * half, low)
     horns = (c - 0.75 * half, top), (c + 0.75 * half, top)
     mid = (top + low) / 2
-    return _cap_outline(
-        *map(np.array, horns), m2, d2, (c - half, mid), (c + half, mid), 0.06 * width, 0.0
-    )
+    return _cap_outline(*horns, m2, d2, (c - half, mid), (c + half, mid), 0.06 * width, 0.0)
 
 
 def filling_outline(tooth: Tooth) -> np.ndarray:
@@ -190,7 +194,7 @@ def _pieces(rings: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return start[edge] + step * k[:, None], step
 
 
-def coverage(rings: np.ndarray | list, box: tuple[int, int, int, int]) -> np.ndarray:
+def coverage(rings: np.ndarray | list[np.ndarray], box: tuple[int, int, int, int]) -> np.ndarray:
     """Share of each pixel's area inside a polygon, or inside the union of several.
 
     Args:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmkit.config import InputError, RunConfig
+from lmkit.config import RunConfig
 from lmkit.data import Dataset
+from lmkit.fields import InputError
 from lmkit.grid import Budget, Design, Grid, Settings
 from lmkit.parameters import configure, settings_hash
 from lmkit.runs import run_folder
@@ -52,6 +53,7 @@ def recipes_of(
 ) -> dict[str, Settings]:
     """Strategy or pair -> settings over the base; what cannot be run goes into `left_out`."""
     design, recipes = grid.sizes[size].designs[name], {}  # type: ignore[index]
+    base = configure({"preset": design.base} | design.settings)
     for strategy in grid.names(size, name):
         settings = grid.settings(size, name, strategy)
         needs_sides = settings.get("side") or settings.get("pool_sides") is not None
@@ -59,7 +61,9 @@ def recipes_of(
             left_out[name, strategy] = grid.strategies[strategy].not_run
         elif needs_sides and not dataset.sides:
             left_out[name, strategy] = f"{dataset.name} has no sides"
-        else:
+        elif not grid.strategies[strategy].registered or any(
+            getattr(base, key) != value for key, value in settings.items()
+        ):
             recipes[strategy] = settings
     for first, second in design.pairs:
         if first in recipes and second in recipes:
@@ -97,7 +101,7 @@ class Maker:
             raise InputError(f"strategies: expected other names than the base's, got {base}")
         first = self.data | self.design.settings | budget.settings
         first |= {k: v for k, v in self.given.items() if k not in PLACES}
-        found = []
+        found: list[Planned] = []
         for seed in seeds:
             for strategy, settings in {base: {}, **recipes}.items():
                 found += self._of(strategy, first | settings | {"seed": seed}, budget)

@@ -7,6 +7,7 @@ colour-blind-safe colours of Okabe and Ito 2008.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,6 +28,11 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def dots(ax: Axes, points: np.ndarray, **style: Any) -> None:
+    """Marks at (..., 2) xy; NaN is not drawn. style: of `Axes.scatter`."""
+    ax.scatter(points[..., 0], points[..., 1], **style)
+
+
 def image(
     ax: Axes,
     pixels: np.ndarray,
@@ -44,9 +50,9 @@ def image(
     """
     ax.imshow(pixels, cmap="gray", interpolation="antialiased")
     if true is not None:
-        ax.scatter(*true.T, s=size, facecolors="none", edgecolors=TRUTH, linewidths=1.5)
+        dots(ax, true, s=size, facecolors="none", edgecolors=TRUTH, linewidths=1.5)
     if pred is not None:
-        ax.scatter(*pred.T, s=size * 0.7, marker="x", c=PREDICTION, linewidths=1.5)
+        dots(ax, pred, s=size * 0.7, marker="x", c=PREDICTION, linewidths=1.5)
     ax.set(title=plain(title), xticks=[], yticks=[])
     ax.set(xlim=(-0.5, pixels.shape[1] - 0.5), ylim=(pixels.shape[0] - 0.5, -0.5))
     return ax
@@ -109,20 +115,21 @@ def cloud(ax: Axes, points: np.ndarray, names: Sequence[str], title: str = "") -
     """
     for i, name in enumerate(names):
         colour = SERIES[i % len(SERIES)]
-        ax.scatter(*points[:, i].T, s=5, alpha=0.4, color=colour, linewidths=0)
-        ax.scatter(*np.nanmean(points[:, i], 0), s=70, marker="+", color=colour, label=plain(name))
+        dots(ax, points[:, i], s=5, alpha=0.4, color=colour, linewidths=0)
+        dots(ax, np.nanmean(points[:, i], 0), s=70, marker="+", color=colour, label=plain(name))
     ax.invert_yaxis()
     ax.set_aspect("equal")
-    ax.set(xlabel="x, pixels", ylabel="y, pixels", title=title)
+    ax.set(xlabel="x, pixels", ylabel="y, pixels", title=plain(title))
     ax.legend(fontsize=7, frameon=False)
     return ax
 
 
 def bars(ax: Axes, values: Mapping[str, float], ylabel: str, title: str = "") -> Axes:
     """One bar per entry, its value on top."""
-    drawn = ax.bar(list(values), list(values.values()), color=SERIES[0], width=0.6)
+    names = [plain(name) for name in values]
+    drawn = ax.bar(names, list(values.values()), color=SERIES[0], width=0.6)
     ax.bar_label(drawn, fmt="%.2f", padding=2)
-    ax.set(ylabel=ylabel, title=title)
+    ax.set(ylabel=ylabel, title=plain(title))
     ax.margins(y=0.15)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
@@ -186,7 +193,7 @@ def cumulative_error(ax: Axes, errors_mm: Mapping[str, np.ndarray], upto_mm: flo
         known = np.sort(np.asarray(values, float)[~np.isnan(values)])
         share = np.arange(1, len(known) + 1) / len(known)
         x, y = np.append(np.insert(known, 0, 0), 1e9), np.append(np.insert(share, 0, 0), 1)
-        ax.step(x, y, where="post", color=colour, label=name)
+        ax.step(x, y, where="post", color=colour, label=plain(name))
         at = [(known <= t).mean() for t in THRESHOLDS_MM]
         ax.plot(THRESHOLDS_MM, at, ".", color=colour)
     for threshold in THRESHOLDS_MM:
@@ -237,7 +244,7 @@ def gallery(dataset: Dataset, predictions: pd.DataFrame, which: Sequence[str]) -
         part, offset = crop(to_uint8(dataset.read(name)), np.stack([true, pred]))
         image(ax, part, true - offset, pred - offset, size=35)
         ax.set_title(plain(f"{kind}: {name}, {side}\nmean {means[name, side]:.2f} mm"), fontsize=8)
-    return axes[0].figure
+    return figure_of(axes)
 
 
 def contact_sheet(dataset: Dataset, n: int = 12, columns: int = 4) -> Figure:
@@ -291,3 +298,8 @@ def grid(n: int, columns: int, width: float = 3.2, height: float = 2.6) -> list[
         ax.set_visible(False)
     figure.set_layout_engine("tight")
     return list(axes.flat[:n])
+
+
+def figure_of(axes: Sequence[Axes]) -> Figure:
+    """The figure that the axes of a grid are on."""
+    return axes[0].figure.canvas.figure  # an axes' own may be a part of a figure, says matplotlib

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from lmkit.grid import EFFECTS, HIGHER_IS_BETTER
@@ -104,12 +105,12 @@ def forests(verdicts: pd.DataFrame, matters: Mapping[str, float], title: str = "
 def _legend(sheet: Figure, sides: Sequence[str], title: str) -> None:
     """What colours and marks mean, above the axes, under a title."""
     marks = [
-        plt.Line2D([], [], color=colour, marker="o", lw=1.8, label=WORDS.get(name, name))
+        Line2D([], [], color=colour, marker="o", lw=1.8, label=WORDS.get(name, name))
         for name, colour in {**COLOURS, "not enough runs": "0.35"}.items()
     ]
     for side in sides[:-1]:
         mark = SIDE_MARKS.get(side, "o")
-        marks.append(plt.Line2D([], [], color="0.7", marker=mark, lw=0.9, ms=3.5, label=side))
+        marks.append(Line2D([], [], color="0.7", marker=mark, lw=0.9, ms=3.5, label=side))
     sheet.legend(
         handles=marks,
         title=plain(title),

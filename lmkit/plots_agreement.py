@@ -66,7 +66,7 @@ def _level(ax: Axes, label: str, value: float, interval: list[float] | None) -> 
     if interval:
         ax.axhspan(*interval, color=colour, alpha=0.15, lw=0)
     ax.axhline(value, color=colour, lw=1.4, ls=style)
-    place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
     ax.annotate(label, (1, value), (4, 0), va="center", fontsize=8, color=colour, **place)
 
 
@@ -157,8 +157,8 @@ def observers(ax: Axes, both: pd.DataFrame, predictions: pd.DataFrame | None = N
         for i, name in enumerate(names):
             values = rows.loc[rows["landmark"] == name, "error_mm"].dropna().to_numpy()
             at = i + shift + np.linspace(-0.15, 0.15, len(values))
-            known = {"label": label} if i == 0 else {}
-            ax.scatter(at, np.maximum(values, 1e-2), s=7, alpha=0.6, color=colour, lw=0, **known)
+            told = label if i == 0 else None
+            ax.scatter(at, np.maximum(values, 1e-2), s=7, alpha=0.6, color=colour, lw=0, label=told)
             if len(values):
                 ax.hlines(np.median(values), i + shift - 0.18, i + shift + 0.18, "black", lw=1.5)
     ax.axhline(FAILURE_MM, color=PREDICTION, lw=1, ls="--")

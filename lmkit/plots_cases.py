@@ -60,12 +60,12 @@ def case(
         share = rows["second_share"].fillna(0).clip(0, 1)
         colours = [to_rgba(SERIES[1], a) for a in share]
         at = rows[["second_x", "second_y"]].to_numpy(float) - offset
-        ax.scatter(*at.T, s=size * 0.6, marker="^", facecolors=colours, edgecolors="none")
+        plots.dots(ax, at, s=size * 0.6, marker="^", facecolors=colours, edgecolors="none")
     if "other_x" in rows:
         at = rows[["other_x", "other_y"]].to_numpy(float) - offset
-        ax.scatter(*at.T, s=size, marker="+", color=OTHER, linewidths=1.5)
-    ax.scatter(*true.T, s=size, facecolors="none", edgecolors=TRUTH, linewidths=1.5)
-    ax.scatter(*pred.T, s=size * 0.7, marker="x", color=PREDICTION, linewidths=1.5)
+        plots.dots(ax, at, s=size, marker="+", color=OTHER, linewidths=1.5)
+    plots.dots(ax, true, s=size, facecolors="none", edgecolors=TRUTH, linewidths=1.5)
+    plots.dots(ax, pred, s=size * 0.7, marker="x", color=PREDICTION, linewidths=1.5)
     for number, (x, y) in enumerate(np.where(np.isnan(true), pred, true), start=1):
         text = ax.annotate(str(number), (x, y), (5, 5), textcoords="offset points", fontsize=8)
         text.set(color="white", path_effects=[withStroke(linewidth=1.5, foreground="black")])
@@ -98,7 +98,8 @@ def case_on_curve(
     ax.set(xscale="log", xlim=(low, top))
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.set_xticks([], minor=True)
-    ax.get_legend().remove()
+    if (legend := ax.get_legend()) is not None:
+        legend.remove()
     return ax
 
 

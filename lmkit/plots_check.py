@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lmkit.check import Check
-from lmkit.config import InputError
+from lmkit.fields import InputError
 from lmkit.images import to_uint8
-from lmkit.plots import grid, image, plain
+from lmkit.plots import figure_of, grid, image, plain
 
 
 def offenders(check: Check, n: int = 12, columns: int = 4) -> Figure | None:
@@ -32,7 +32,7 @@ def offenders(check: Check, n: int = 12, columns: int = 4) -> Figure | None:
         ax.set_title(
             plain(f"{row.problem}\n{row.image}: {_short(str(row.got))}"), fontsize=7, pad=3
         )
-    return axes[0].figure
+    return figure_of(axes)
 
 
 def _one(ax: Axes, check: Check, name: str, points: pd.DataFrame) -> None:

@@ -54,14 +54,14 @@ def labels(
         moved = (~np.isnan(gone[:, 0])) & ~(gone == here).all(1)
         for a, b in zip(gone[moved], here[moved], strict=True):
             ax.plot(*np.stack([a, b]).T, color=BEFORE, lw=0.8, clip_on=True)
-        ax.scatter(*gone[moved].T, s=size, facecolors="none", edgecolors=BEFORE, linewidths=1)
+        plots.dots(ax, gone[moved], s=size, facecolors="none", edgecolors=BEFORE, linewidths=1)
     if model is not None:
-        ax.scatter(*window.to_window(model).T, s=size * 0.6, marker="x", c=PREDICTION, lw=1.5)
-    ax.scatter(*here.T, s=size, facecolors="none", edgecolors=TRUTH, linewidths=1.5)
-    ax.scatter(*here.T, s=3, c=TRUTH)
+        plots.dots(ax, window.to_window(model), s=size * 0.6, marker="x", c=PREDICTION, lw=1.5)
+    plots.dots(ax, here, s=size, facecolors="none", edgecolors=TRUTH, linewidths=1.5)
+    plots.dots(ax, here, s=3, c=TRUTH)
     if chosen is not None:
-        ax.scatter(
-            *here[chosen], s=size * 2.5, facecolors="none", edgecolors=CHOSEN, linewidths=1.5
+        plots.dots(
+            ax, here[chosen], s=size * 2.5, facecolors="none", edgecolors=CHOSEN, linewidths=1.5
         )
     for i, (x, y) in enumerate(here):
         if 0 <= x < window.width and 0 <= y < window.height:
@@ -82,7 +82,7 @@ def overview(
     """
     plots.image(ax, pixels)
     for i, points in enumerate(sets):
-        ax.scatter(*points.T, s=14, facecolors="none", edgecolors=TRUTH if i == 0 else BEFORE)
+        plots.dots(ax, points, s=14, facecolors="none", edgecolors=TRUTH if i == 0 else BEFORE)
     if window is not None:
         corner = (window.x - 0.5, window.y - 0.5)
         frame = Rectangle(corner, window.width, window.height, fill=False, ec=CHOSEN, lw=1)

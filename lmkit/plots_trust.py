@@ -24,9 +24,9 @@ def risk_coverage(ax: Axes, measures: Mapping[str, np.ndarray], failed: np.ndarr
         curve = uncertainty.risk_coverage(np.asarray(risk), failed)
         score = uncertainty.auc(np.asarray(risk), failed)
         label = f"{plain(name)}" + ("" if np.isnan(score) else f", AUC {score:.2f}")
-        style = {"lw": 2.2} if name == "risk" else {"lw": 1.2}
+        lw = 2.2 if name == "risk" else 1.2
         ax.plot(100 * curve["coverage"], 100 * curve["failure_rate"], color=SERIES[i], label=label,
-                **style)  # fmt: skip
+                lw=lw)  # fmt: skip
     everything = 100 * float(np.mean(failed))
     ax.axhline(everything, color="0.6", lw=0.8, ls="--")
     ax.annotate(" nothing set aside", (0, everything), fontsize=7, color="0.4", va="bottom")

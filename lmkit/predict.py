@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lmkit.config import InputError
 from lmkit.evaluate import predict
+from lmkit.fields import InputError
 from lmkit.files import atomic_path
 from lmkit.images import SUFFIXES
 

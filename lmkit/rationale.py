@@ -125,7 +125,9 @@ def mass_at(maps: Tensor, target: Target, shift: tuple[float, float]) -> float:
     return (positive[nearer].sum() / positive.sum()).item()
 
 
-def short_training(config: RunConfig, batch: Batch, steps: int) -> tuple[pd.DataFrame, dict]:
+def short_training(
+    config: RunConfig, batch: Batch, steps: int
+) -> tuple[pd.DataFrame, dict[str, Tensor]]:
     """Train a network from `config.seed` on one batch, again and again.
 
     Returns: loss, grad_norm and clipped (norm above clip_norm, or above 1 without one) per step,

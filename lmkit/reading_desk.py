@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from lmkit.case_desk import Pictures
-from lmkit.config import InputError
 from lmkit.corrections import KEY, append_rows
 from lmkit.data import Dataset
+from lmkit.fields import InputError
 from lmkit.formats import SECOND
-from lmkit.tables import NO_SIDE
+from lmkit.tables import NO_SIDE, rows_of
 from lmkit.windows import NEAR, Window, about, whole
 
 SHARE = (
@@ -88,9 +88,8 @@ class ReadingDesk:
         """(image, side) that the file has."""
         if not self.path.exists():
             return set()
-        table = pd.read_csv(self.path, dtype=str, keep_default_na=False)
-        sides = table["side"].replace("", NO_SIDE) if "side" in table else [NO_SIDE] * len(table)
-        return set(zip(table["image"], sides, strict=True))
+        rows = (cells for _, cells in rows_of(self.path, ("image",), ("side",)))
+        return {(cells["image"], cells.get("side") or NO_SIDE) for cells in rows}
 
     def _blank(self) -> np.ndarray:
         return np.full((len(self.dataset.names), 2), np.nan)

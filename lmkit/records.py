@@ -20,9 +20,10 @@ from safetensors.torch import save
 from torch import nn
 
 from lmkit import __version__
-from lmkit.config import InputError, RunConfig
+from lmkit.config import RunConfig
 from lmkit.data import Dataset
 from lmkit.evaluate import score
+from lmkit.fields import InputError
 from lmkit.files import atomic_path, project_root, remove_stale_parts, write_json, write_text
 from lmkit.inference import pick_device, pick_precision
 from lmkit.model import plain_weights

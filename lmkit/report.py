@@ -12,17 +12,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from lmkit import __version__
-from lmkit.config import InputError
+from lmkit.fields import InputError
 from lmkit.files import atomic_path, write_text
 from lmkit.tables import plain_name
 
-Item = Figure | pd.DataFrame | str
+Item: TypeAlias = Figure | pd.DataFrame | str
 
 DPI, CSS_DPI = 144, 96  # drawn finer than it is shown, for sharp screens and paper
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

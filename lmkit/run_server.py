@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lmkit import notebooks
-from lmkit.config import InputError
+from lmkit.fields import InputError
 
 GRACE_S = 5.0  # for the notebook's kernel to be shut down
 

@@ -17,9 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from lmkit.config import InputError, RunConfig, make_config
+from lmkit.config import RunConfig, make_config
 from lmkit.data import Dataset
-from lmkit.files import project_root, read_yaml
+from lmkit.fields import InputError
+from lmkit.files import path_of, project_root, read_yaml
 from lmkit.inference import pick_device
 from lmkit.model import build
 from lmkit.parameters import run_name
@@ -27,6 +28,7 @@ from lmkit.samples import OPPOSITE, run_side
 from lmkit.trust import TrustRule, read_rule
 
 TEXT = ("split", "image", "patient", "side", "landmark")  # columns that stay text
+MOST_MAPS = 10_000  # of a network; a file that says more is not one of training's
 SAME_RUN = {"run", "preset", "outputs", "device", "dataset"}  # may differ between two calls for it
 
 
@@ -62,7 +64,7 @@ class Run:
             return {}
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+        except (ValueError, RecursionError):
             stored = None
         if not isinstance(stored, dict):
             raise InputError(
@@ -79,7 +81,7 @@ class Run:
             return None
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+        except (ValueError, RecursionError):
             stored = {}
         return read_rule(stored, str(path))
 
@@ -107,7 +109,7 @@ class Run:
 
 def run_folder(config: RunConfig, dataset: Dataset) -> Path:
     """outputs/<dataset>/<side>/<run>, absolute; a relative `outputs` starts at the project."""
-    outputs = Path(config.outputs).expanduser()
+    outputs = path_of(config.outputs, "outputs")
     if not outputs.is_absolute():
         outputs = project_root() / outputs
     return outputs / dataset.name / run_side(dataset, config.side) / run_name(config)
@@ -118,7 +120,7 @@ def load_run(path: str | Path) -> Run:
 
     Raises: InputError when it has no config.yaml, or one that is not a run's.
     """
-    folder = Path(path)
+    folder = path_of(path, "run folder")
     if not (folder / "config.yaml").exists():
         raise InputError(f"{folder}: expected a run folder with config.yaml, found none")
     path = folder / "config.yaml"
@@ -129,6 +131,8 @@ def load_run(path: str | Path) -> Run:
     missing = [key for key in ("dataset_fingerprint", "n_maps") if key not in about]
     if missing:
         raise InputError(f"{path}: about: expected {missing[0]}, found none")
+    if type(about["n_maps"]) is not int or not 0 < about["n_maps"] <= MOST_MAPS:
+        raise InputError(f"{path}: n_maps: expected 1 to {MOST_MAPS}, got {about['n_maps']!r}")
     try:
         return Run(folder, make_config(settings), about)
     except InputError as error:
@@ -200,7 +204,7 @@ def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """A table that training wrote. Raises: InputError naming the file when it is not that."""
     text = dict.fromkeys(TEXT, str)
     try:
-        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])  # type: ignore[arg-type]
+        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
         raise InputError(f"{path}: expected a file that training writes, found none") from None
     except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors

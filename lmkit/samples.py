@@ -7,12 +7,12 @@ With `pool_sides` a model of one side is trained on such mirrored images as well
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lmkit.config import InputError
 from lmkit.data import Dataset
+from lmkit.fields import InputError
 from lmkit.tables import NO_SIDE, SPLITS
 
 OPPOSITE = {"left": "right", "right": "left"}
@@ -50,9 +50,9 @@ class Samples:
 
     def take(self, rows: np.ndarray) -> Samples:
         """The samples of some rows: numbers, or a mask."""
-        whole = {"landmarks": self.landmarks, "partner": self.partner}
+        whole = ("landmarks", "partner")
         per_row = {name: value[rows] for name, value in vars(self).items() if name not in whole}
-        return Samples(**per_row, **whole)
+        return replace(self, **per_row)
 
     def split(self, name: str) -> Samples:
         """The samples of train, val or test. Raises: InputError when there are none."""

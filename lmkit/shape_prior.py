@@ -139,6 +139,6 @@ def _repair_side(
     points = modes[rows, places, which]
     kept = part.drop(columns=["x", "y", "error_mm"])
     error_mm = radial_error_mm(points, true, spacing[:, None])
-    found = {"x": points[..., 0], "y": points[..., 1], "error_mm": error_mm, "moved": which > 0}
-    merged = put_back(kept, keys, names, **found)
+    new = {"x": points[..., 0], "y": points[..., 1], "error_mm": error_mm, "moved": which > 0}
+    merged = put_back(kept, keys, names, **new)
     return merged.set_index(part.index)[[*part.columns, "moved"]]

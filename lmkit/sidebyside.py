@@ -18,8 +18,9 @@ import torch
 
 from lmkit import __version__
 from lmkit.benchmark import in_process, minutes_to
-from lmkit.config import InputError, RunConfig
+from lmkit.config import RunConfig
 from lmkit.data import open_for
+from lmkit.fields import InputError
 from lmkit.files import project_root, write_json
 from lmkit.parameters import run_name
 from lmkit.records import git_commit
@@ -27,8 +28,10 @@ from lmkit.runs import Run, load_run, run_folder
 from lmkit.samples import line_up
 from lmkit.stages import train_run
 
-DATA = ("side", "dataset", "phantom_patients", "phantom_seed", "spacing_mm")
-DATA += ("split_fractions", "split_seed", "device")
+DATA = (
+    *("side", "dataset", "phantom_patients", "phantom_seed", "spacing_mm"),
+    *("split_fractions", "split_seed", "device"),
+)
 GOALS = (0.8, 0.9, 0.95)  # SDR at 2 mm
 OLD = "before, float32"  # as the old scripts ran; what ratios refer to
 SHARE = 0.1  # of `minutes` that a measurement may take, beyond its first step
@@ -123,7 +126,7 @@ def ratio(measured: Mapping[str, Mapping[str, float]], name: str, what: str) -> 
 def grow(config: RunConfig, seconds: float) -> dict[str, list[dict[str, Any]]]:
     """Cost of a recipe on made-up data: what grows -> measurements, smallest first."""
     settings = recipes(config)[label(config)]
-    start = {"images": GROWTH["images"][0], "landmarks": GROWTH["landmarks"][0]}
+    start = {what: int(GROWTH[what][0]) for what in ("images", "landmarks")}
 
     def at(what: str, value: float) -> dict[str, Any]:
         changed, made_up = settings, start

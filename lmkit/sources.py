@@ -16,10 +16,11 @@ from typing import Any
 
 import pandas as pd
 
-from lmkit.config import InputError, nearest
 from lmkit.declare import declared
 from lmkit.faults import Fault, Faults
+from lmkit.fields import InputError, nearest
 from lmkit.images import SUFFIXES, image_size
+from lmkit.measures import Measurement
 from lmkit.native import mirror_pairs_of, sides_of
 from lmkit.tables import (
     NO_SIDE,
@@ -27,6 +28,8 @@ from lmkit.tables import (
     Tables,
     about_of,
     image_file,
+    is_spacing,
+    name_of,
     names_of,
     plain_name,
     shown,
@@ -101,7 +104,7 @@ class Collector:
             another size.
         """
         path = find_image(self.folder, name, where, base)
-        image = image_name(self.folder, path)
+        image = name_of(image_name(self.folder, path), "image", where)
         if image in self.images:
             raise InputError(f"{where}: image: expected each image once, got {image!r} again")
         if size != (None, None):
@@ -131,8 +134,8 @@ class Collector:
             raise InputError(f"{where}: landmark: expected a name, got {shown(label)}")
         side = side.strip().lower()
         if side not in ("left", "right", ""):
-            raise InputError(f"{where}: side: expected left | right, got {side!r}")
-        key = (image, side, str(label).strip())
+            raise InputError(f"{where}: side: expected left | right, got {shown(side)}")
+        key = (image, side, name_of(label, "landmark", where).strip())
         if key in self.points:
             raise InputError(
                 f"{where}: expected each landmark once, got {key[2]} of {image} again, first in "
@@ -153,7 +156,9 @@ class Collector:
         path, about = self.folder / "dataset.yaml", {**more, **self.about}
         sides, place = self._sides(about, path)
         names = tuple(dict.fromkeys(place(label)[1] for label in self.order))
-        spacing, pairs, measurements = (math.nan, math.nan), (), ()
+        spacing = (math.nan, math.nan)
+        pairs: tuple[tuple[str, str], ...] = ()
+        measurements: tuple[Measurement, ...] = ()
         with self.faults.of():
             spacing = spacing_of(path, about.get("spacing_mm"))
             names = names_of(path, about["landmarks"]) if "landmarks" in about else names
@@ -187,7 +192,7 @@ class Collector:
             with self.faults.of():
                 raise InputError(f"{lacking}: side: expected left | right, as others, got nothing")
         if found and all(found.values()):
-            split = {label: (match[1].lower(), match[2]) for label, match in found.items()}
+            split = {label: (m[1].lower(), m[2]) for label, m in found.items() if m}
             return tuple(sorted({side for side, _ in split.values()})), split.__getitem__
         sides = tuple(sorted(stated - {""}))
         with self.faults.of():
@@ -203,7 +208,7 @@ class Collector:
                 prefix, landmark = place(label)
                 if landmark not in names:
                     raise InputError(
-                        f"{where}: landmark: expected {' | '.join(names)}, got {landmark!r}"
+                        f"{where}: landmark: expected {' | '.join(names)}, got {shown(landmark)}"
                         f"{nearest(landmark, names)}"
                     )
                 rows.append((image, (side or prefix) if sided else NO_SIDE, landmark, x, y))
@@ -214,8 +219,8 @@ class Collector:
         for image, row in self.images.items():
             if image in labelled:
                 usual = {"patient": PurePosixPath(image).stem, "split": "", "spacing_source": ""}
-                usual |= dict(zip(("spacing_x_mm", "spacing_y_mm"), spacing, strict=True))
-                rows.append({"image": image} | usual | row)
+                mm = dict(zip(("spacing_x_mm", "spacing_y_mm"), spacing, strict=True))
+                rows.append({"image": image} | usual | mm | row)
         frame = pd.DataFrame(rows, columns=IMAGE_COLUMNS)
         stated = (frame["spacing_source"] != "").any()
         return frame if stated else frame.drop(columns="spacing_source")
@@ -230,10 +235,10 @@ def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
         )
     for axis in ("spacing_x_mm", "spacing_y_mm"):
         value = known.get(axis, 1.0)
-        if not isinstance(value, int | float) or not 0 < value < math.inf:
+        if not is_spacing(value):
             raise InputError(f"{where}: {axis}: expected > 0, got {shown(value)}")
     if "patient" in known:
-        known["patient"] = str(known["patient"])
+        known["patient"] = name_of(known["patient"], "patient", where)
     return known
 
 

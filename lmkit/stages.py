@@ -9,9 +9,10 @@ from torch import nn
 
 from lmkit.batches import Feed, canvas_for, check_mirror
 from lmkit.canvas import Canvas
-from lmkit.config import InputError, RunConfig
+from lmkit.config import RunConfig
 from lmkit.data import Dataset, open_for
 from lmkit.evaluate import predict_samples
+from lmkit.fields import InputError
 from lmkit.inference import pick_device
 from lmkit.records import locked, start_run, write_members, write_scores
 from lmkit.redraws import redraw

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import pandas as pd
@@ -124,6 +124,10 @@ def compare_paired(
     return result | named([f | s for f, s in zip(figures, spread, strict=True)])
 
 
+@overload
+def holm(p_values: np.ndarray) -> np.ndarray: ...
+@overload
+def holm(p_values: Mapping[str, float]) -> dict[str, float]: ...
 def holm(p_values: np.ndarray | Mapping[str, float]) -> np.ndarray | dict[str, float]:
     """Adjust p values for having looked at several: reject where the result is <= the level.
 
@@ -211,7 +215,7 @@ def _swap_p(
 
     seen = np.abs(difference(np.zeros((1, n_patients), bool))) - 1e-9
     flips = resampling.flipped(n_patients, permutations, rng, a.size + b.size)
-    count, n = 0, 0
+    count, n = np.zeros(seen.shape[1:], int), 0
     for swapped in flips:
         count = count + (np.abs(difference(swapped)) >= seen).sum(0)
         n += len(swapped)

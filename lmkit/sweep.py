@@ -18,8 +18,8 @@ from tqdm.auto import tqdm
 from lmkit import sweep_task
 from lmkit.ablation import Plan, describe, plan_runs, plan_table
 from lmkit.batches import canvas_for
-from lmkit.config import InputError
 from lmkit.data import open_for
+from lmkit.fields import InputError
 from lmkit.findings import FINISHED, after_first_look, state_of
 from lmkit.grid import GRID
 from lmkit.machines import LOST, Log, Machines, connect, how_many

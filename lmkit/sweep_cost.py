@@ -52,8 +52,7 @@ def estimate(
     total_s = 0.0  # as if one came after the other
     for design, seconds in alone_s.items():
         runs = [run for run in pending if run.design == design]
-        timed = [run for run in runs if run.config.max_minutes]
-        total_s += sum(60 * run.config.max_minutes * run.config.ensemble for run in timed)
+        total_s += sum(60 * (run.config.max_minutes or 0) * run.config.ensemble for run in runs)
         counted = [run for run in runs if not run.config.max_minutes]
         if counted:
             pace = seconds or _measured_epoch_s(counted[0], threads)

@@ -89,18 +89,21 @@ def sees(folder: str, name: str) -> bool:
 def _answer(job: dict[str, Any], gpus: int) -> dict[str, Any]:
     """What the thread's run server says to a job; a server that ends has failed it."""
     server, cancelled = _server(Path(job["log"]).parent, gpus), _cancelled()
+    to, back = server.stdin, server.stdout
+    if to is None or back is None:
+        raise RuntimeError("run server: expected pipes to and from it, got none")
     try:
-        server.stdin.write(json.dumps(job).encode() + b"\n")
-        server.stdin.flush()
+        to.write(json.dumps(job).encode() + b"\n")
+        to.flush()
     except OSError:
         return {"ok": False, "reason": _ended(server)}
     while True:
-        ready, _, _ = select.select([server.stdout], [], [], POLL_S)
+        ready, _, _ = select.select([back], [], [], POLL_S)
         if ready:
-            line = server.stdout.readline()
+            line = back.readline()
             return json.loads(line) if line else {"ok": False, "reason": _ended(server)}
-        if cancelled() and not server.stdin.closed:
-            server.stdin.close()  # it stops its notebook and ends
+        if cancelled() and not to.closed:
+            to.close()  # it stops its notebook and ends
 
 
 def _server(logs: Path, gpus: int) -> subprocess.Popen[bytes]:

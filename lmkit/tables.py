@@ -9,14 +9,16 @@ import csv
 import math
 import re
 import reprlib
+import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lmkit.config import InputError, nearest
 from lmkit.faults import Fault, one_line
+from lmkit.fields import CONTROL, InputError, nearest
 from lmkit.files import read_yaml
 from lmkit.measures import Measurement
 
@@ -24,6 +26,7 @@ NO_SIDE = "all"  # the side of a dataset without sides
 SPLITS = ("train", "val", "test")
 SHOWN = reprlib.Repr()
 SHOWN.maxstring = SHOWN.maxother = 80
+LONGEST_NAME = 500
 DECIMAL = re.compile(r"^([+-]?\d+),(\d+)$")  # a number with a decimal comma
 
 
@@ -63,6 +66,20 @@ def shown(value: object) -> str:
     return SHOWN.repr(value)
 
 
+def name_of(value: object, what: str, where: str) -> str:
+    """A name from a file: one line, without control characters, up to `LONGEST_NAME` signs.
+
+    Raises: InputError with `where` and `what` for another one.
+    """
+    text = value if isinstance(value, str) else str(value)
+    if CONTROL.search(text) or len(text) > LONGEST_NAME:
+        raise InputError(
+            f"{where}: {what}: expected a name on one line, up to {LONGEST_NAME} signs and none of "
+            f"them a control character, got {shown(text)}; rename it"
+        )
+    return text
+
+
 def plain_name(name: object) -> str:
     """A name as a folder name: other signs than letters, digits and -_. become _."""
     text = "".join(c if c.isalnum() or c in "-_." else "_" for c in str(name)).lstrip(".")
@@ -88,7 +105,7 @@ def rows_of(
             reader = csv.DictReader(file, delimiter=separator)
             _check_header(path, list(reader.fieldnames or []), required, optional)
             for cells in reader:
-                if any(cells.pop(None, [])):  # type: ignore[call-overload]
+                if any(cells.pop(None, [])):
                     raise InputError(
                         f"{path} row {reader.line_num}: expected {len(reader.fieldnames or [])} "
                         "cells, got more; is there a decimal comma?"
@@ -114,12 +131,15 @@ def _check_header(
     path: Path, header: list[str], required: tuple[str, ...], optional: tuple[str, ...]
 ) -> None:
     if any(name not in header for name in required):
-        got = ", ".join(header) or "an empty file"
+        got = ", ".join(header)[:200] or "an empty file"
         raise InputError(f"{path} row 1: expected columns {', '.join(required)}, got {got}")
+    twice = [name for name, times in Counter(header).items() if name and times > 1]
+    if twice:
+        raise InputError(f"{path} row 1: expected each column once, got {shown(twice[0])} again")
     for name in header:
         near = nearest(name, optional)
         if name not in (*required, *optional) and near:
-            raise InputError(f"{path} row 1: unknown column {name!r}{near}")
+            raise InputError(f"{path} row 1: unknown column {shown(name)}{near}")
 
 
 def about_of(path: Path, known: tuple[str, ...]) -> dict[str, Any]:
@@ -134,15 +154,16 @@ def about_of(path: Path, known: tuple[str, ...]) -> dict[str, Any]:
 
 def names_of(path: Path, names: object) -> tuple[str, ...]:
     """Landmark names from YAML. Raises: InputError unless a list of different texts or numbers."""
-    plain = isinstance(names, list) and all(
-        isinstance(name, str | int) and not isinstance(name, bool) and str(name) for name in names
+    given = names if isinstance(names, list) else []
+    plain = all(
+        isinstance(name, str | int) and not isinstance(name, bool) and str(name) for name in given
     )
-    if not plain or not names or len(set(map(str, names))) < len(names):  # type: ignore[arg-type]
+    if not plain or not given or len(set(map(str, given))) < len(given):
         raise InputError(
             f"{path}: landmarks: expected a list of different names, in quotes where YAML would "
             f"read a switch, got {shown(names)}"
         )
-    return tuple(map(str, names))  # type: ignore[arg-type]
+    return tuple(name_of(name, "landmarks", str(path)) for name in given)
 
 
 def number(text: str, what: str, where: str) -> float:
@@ -151,22 +172,29 @@ def number(text: str, what: str, where: str) -> float:
     Raises: InputError with `where` and `what` for anything else.
     """
     try:
-        value = float(text)
+        value = math.nan if "_" in text else float(text)  # Python reads 1_5 as 15
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(f"{where}: {what}: expected a number, got {text!r}")
+        raise InputError(f"{where}: {what}: expected a number, got {shown(text)}")
     return value
 
 
 def spacing_of(path: Path, value: object) -> tuple[float, float]:
     """x, y in mm from a number or a pair; NaN when not stated. Raises: InputError for others."""
-    pair = value if isinstance(value, list) else [value, value]
+    pair: list[Any] = value if isinstance(value, list) else [value, value]
     if value is None:
         return math.nan, math.nan
-    if len(pair) == 2 and all(type(v) in (int, float) and 0 < v < math.inf for v in pair):
+    if len(pair) == 2 and all(is_spacing(v) for v in pair):
         return float(pair[0]), float(pair[1])
     raise InputError(f"{path}: spacing_mm: expected one or two numbers > 0, got {shown(value)}")
+
+
+def is_spacing(value: object) -> bool:
+    """Whether a value is a number > 0 that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 < value <= sys.float_info.max
 
 
 def image_file(folder: Path, image: str, where: str, root: Path | None = None) -> Path:

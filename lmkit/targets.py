@@ -44,9 +44,9 @@ def target_of(
     if config.learn_sigma:  # the mass is held, so that neither 0 nor infinity is the best sigma
         ratio = (sigma / first).square()
         penalty = config.sigma_penalty * ratio.mean()
-        maps, height = maps / ratio[:, None, None], top / ratio.detach()
+        maps, shown = maps / ratio[:, None, None], top / ratio.detach()
         first_energy = energy / ratio.detach()  # of the first sigma: the unit must not move
-        return Target(maps, points, widths, top, height, first_energy, penalty)
+        return Target(maps, points, widths, top, shown, first_energy, penalty)
     if config.hold_peak:
         held = heatmap.true_peak(first * per_unit, config.amplitude, config.target)
         maps, top = maps * (held / top)[..., None, None], held.expand_as(top)

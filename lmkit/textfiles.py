@@ -13,15 +13,17 @@ from typing import Any
 
 import pandas as pd
 
-from lmkit.config import InputError, nearest
 from lmkit.declare import declared
 from lmkit.faults import STRICT, Fault, Faults, one_line
+from lmkit.fields import InputError, nearest
 from lmkit.images import SUFFIXES
+from lmkit.measures import Measurement
 from lmkit.tables import (
     NO_SIDE,
     Tables,
     about_of,
     image_file,
+    name_of,
     names_of,
     number,
     plain_name,
@@ -47,7 +49,9 @@ def read_text_files(folder: Path, faults: Faults = STRICT) -> Tables:
     about: dict[str, Any] = {}
     with faults.of():
         about = about_of(path, KEYS) if path.exists() else {}
-    readings, paths, names = {}, {}, ()
+    readings: dict[str, pd.DataFrame] = {}
+    paths: dict[str, Path] = {}
+    names: tuple[str, ...] = ()
     for reader, labels in _readers(folder, about).items():
         points, files, found = _read_labels(folder, labels, faults)
         names, paths = _check_counts(points, files, about, labels, faults), paths | found
@@ -55,7 +59,8 @@ def read_text_files(folder: Path, faults: Faults = STRICT) -> Tables:
     landmarks, second = _combined(readings, about)
     landmarks = landmarks[landmarks["image"].isin(paths)]
     labelled = set(landmarks["image"])
-    spacing, measurements = (math.nan, math.nan), ()
+    spacing = (math.nan, math.nan)
+    measurements: tuple[Measurement, ...] = ()
     with faults.of():
         spacing = spacing_of(path, about.get("spacing_mm"))
         measurements = declared(path, about.get("measurements"), names)
@@ -92,7 +97,7 @@ def _readers(folder: Path, about: dict[str, Any]) -> dict[str, Path]:
     wanted = about.get("readers", "average")
     if wanted == "average":
         return found
-    if not isinstance(wanted, list) or len(wanted) != 2 or any(r not in found for r in wanted):
+    if not isinstance(wanted, list) or len(wanted) != 2 or any(r not in [*found] for r in wanted):
         raise InputError(
             f"{folder / 'dataset.yaml'}: readers: expected average, or two of "
             f"{', '.join(found)}, got {shown(wanted)}"
@@ -114,6 +119,7 @@ def _read_labels(
         for picture in pictures:
             with faults.of(picture.name):
                 image_file(picture.parent, picture.name, str(picture), root=folder)
+                name_of(picture.name, "image", str(picture))
                 image = _identity(picture, side, folder / "images", sides)
                 label = labels / side / f"{picture.stem}.txt"
                 points[image, side or NO_SIDE] = _read_points(label, picture)

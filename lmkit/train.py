@@ -20,7 +20,8 @@ from lmkit import losses
 from lmkit.batches import Feed
 from lmkit.canvas import Canvas
 from lmkit.checkpoints import State, restore_state, save_state
-from lmkit.config import InputError, RunConfig
+from lmkit.config import RunConfig
+from lmkit.fields import InputError
 from lmkit.inference import infer, levels_of, pick_device
 from lmkit.metrics import radial_error_mm, summarise
 from lmkit.model import build, plain_weights

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lmkit import uncertainty
-from lmkit.config import InputError
+from lmkit.fields import InputError
 from lmkit.metrics import FAILURE_MM, error_matrix
 from lmkit.stats import bootstrap_intervals
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
-from lmkit.config import InputError
 from lmkit.faults import Faults
+from lmkit.fields import InputError
 from lmkit.sources import Collector
-from lmkit.tables import Tables, number, rows_of
+from lmkit.tables import Tables, name_of, number, rows_of, shown
 
 IMAGE = ("image", "file", "filename", "file_name", "image_name")
 KNOWN = ("patient", "split", "side", "spacing_x_mm", "spacing_y_mm", "spacing_mm", "spacing_source")
@@ -50,12 +51,13 @@ def _read(collector: Collector, path: Path) -> None:
     image_column = next((name for name in IMAGE if name in header), None)
     axes = axes_in(header)
     if image_column is None or not axes:
-        got = ", ".join(header)
+        got = ", ".join(header)[:200]
         raise InputError(f"{path} row 1: expected columns image, 0_x, 0_y, ..., got {got}")
     used = {image_column, *KNOWN, *(c for pair in axes.values() for c in pair.values())}
     for column in set(header) - used - {""}:
-        collector.lost[f"columns {column!r}"] += 1
+        collector.lost[f"columns {shown(column)}"] += 1
     for name in axes:
+        name_of(name, "landmark", f"{path} row 1")
         collector.order.setdefault(name)
     seen: dict[str, str] = {}
     for line, cells in rows:
@@ -74,9 +76,9 @@ def _read(collector: Collector, path: Path) -> None:
                     collector.point(seen[given], name, (x, y), where, cells.get("side", ""))
 
 
-def _row(cells: dict[str, str], where: str) -> dict[str, object]:
+def _row(cells: dict[str, str], where: str) -> dict[str, Any]:
     """What a row says of its image. Raises: InputError for a spacing that is no number."""
-    row: dict[str, object] = {key: cells.get(key) for key in ("patient", "split", "spacing_source")}
+    row: dict[str, Any] = {key: cells.get(key) for key in ("patient", "split", "spacing_source")}
     for axis in ("spacing_x_mm", "spacing_y_mm"):
         text = cells.get(axis) or cells.get("spacing_mm")
         row[axis] = number(text, axis, where) if text else None

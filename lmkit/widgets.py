@@ -141,7 +141,7 @@ def augmented_view(
     Returns: a figure: image, points and maps on the left, a cut through the first map on the right.
     """
     target = {"sigma_px": sigma_px, "amplitude": amplitude}
-    asked = {k: v for k, v in target.items() if v is not None}
+    asked: dict[str, float | None] = {k: v for k, v in target.items() if v is not None}
     if sigma_px is not None:
         asked |= {"sigma_mm": None, "sigma_schedule": None}  # which would override it
     config = config.model_copy(update=asked)

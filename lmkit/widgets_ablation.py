@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ipywidgets as w
 import pandas as pd
 from matplotlib.figure import Figure
 
 from lmkit.ablation import Plan
-from lmkit.grid import EFFECTS
+from lmkit.grid import EFFECTS, Effect
 from lmkit.plots_ablation import forest
 from lmkit.verdicts import TITLES
 from lmkit.widgets import WIDE, explorer
@@ -16,7 +18,7 @@ ALL = "all"
 
 
 def effects_view(
-    plan: Plan, verdicts: pd.DataFrame, *, design: str, figure: str, side: str, group: str
+    plan: Plan, verdicts: pd.DataFrame, *, design: str, figure: Effect, side: str, group: str
 ) -> Figure:
     """Effects on one figure and side, of one group of strategies or all of them.
 
@@ -45,7 +47,7 @@ def effects_explorer(plan: Plan, verdicts: pd.DataFrame) -> w.VBox:
     sides = list(dict.fromkeys(verdicts["side"]))
     groups = [ALL, *dict.fromkeys(s.group for s in plan.grid.strategies.values()), "pair"]
 
-    def menu(options: list, text: str, value: str) -> w.Dropdown:
+    def menu(options: list[Any], text: str, value: str) -> w.Dropdown:
         return w.Dropdown(options=options, value=value, description=text, style=WIDE)
 
     designs = list(dict.fromkeys(verdicts["design"]))

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from lmkit import plots, plots_cases
 from lmkit.case_desk import NO_MAPS, STEP_MM, Desk, Pictures
 from lmkit.cases import ORDERS, CaseMaps, beside, case_table, not_said
-from lmkit.config import InputError
 from lmkit.data import Dataset
+from lmkit.fields import InputError
 from lmkit.runs import Run
 from lmkit.widgets import WIDE, explorer
 
@@ -125,7 +125,7 @@ def static_cases(
         maps_here = desk.maps_near(case, part, offset, shown)
         plots_cases.case(ax, part, offset, part_rows, maps_here, size=35)
         ax.set_title(plots_cases.title_of(part_rows).replace(", mean", "\nmean"), fontsize=8)
-    figure = axes[0].figure
+    figure = plots.figure_of(axes)
     figure.suptitle(f"{FIRST} {ORDERS[by].label}: {plots_cases.marks_of(rows)}", fontsize=9)
     figure.set_layout_engine("constrained")
     return figure
@@ -188,7 +188,7 @@ def static_compare(
         for ax, name, desk in zip(column, names_of(run_a, run_b), desks, strict=True):
             _one_run(ax, desk, name, case, part, offset)
         column[0].set_title(f"{plots.plain(case[0])}\n{column[0].get_title()}", fontsize=8)
-    return axes[0].figure
+    return plots.figure_of(axes)
 
 
 def names_of(run_a: Run, run_b: Run) -> tuple[str, str]:

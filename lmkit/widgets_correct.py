@@ -7,30 +7,29 @@ number fields and arrows, which do the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from html import escape
-from typing import Any
 
 import ipywidgets as w
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
-from lmkit import plots, plots_correct
+from lmkit import desk_pictures
 from lmkit.correct_desk import CorrectionDesk
-from lmkit.data import Dataset
+from lmkit.desk_pictures import WIDTH_PX, Held
 from lmkit.fields import InputError
 from lmkit.pointing import Pointer
 from lmkit.reading_desk import ReadingDesk
 from lmkit.widgets import WIDE, png
-from lmkit.windows import VIEWS, Window
+from lmkit.windows import VIEWS
 
 STEPS_PX = (0.25, 1.0, 5.0)
 MOUSE = "Drag a landmark to where it is, or click there to put the chosen one."
 NO_MOUSE = "The mouse needs ipyevents: pip install -e '.[clicks]'. Use x and y, or the arrows."
-WIDTH_PX = 760
+FIELD = {"width": "210px", "flex": "0 0 auto"}
+NARROW = {"description_width": "110px", "button_width": "90px"}
 GRAB_PX = 14  # of the picture, within which a landmark is taken hold of
 Desk = CorrectionDesk | ReadingDesk
-Held = tuple[float, float] | None  # where the chosen landmark is being dragged, px
 
 
 def correction_desk(desk: CorrectionDesk) -> w.VBox:
@@ -40,13 +39,20 @@ def correction_desk(desk: CorrectionDesk) -> w.VBox:
     blue ones where they were, red crosses the model's points.
     """
     controls = _Controls(
-        desk, lambda held: correction_picture(desk, held), lambda: overview_picture(desk)
+        desk,
+        lambda held: desk_pictures.correction_picture(desk, held),
+        lambda: desk_pictures.overview_picture(desk),
     )
     reason = w.Text(description="reason", placeholder="why, if you like", style=WIDE)
+
+    def keep() -> None:
+        desk.keep(reason.value)
+        desk.go(1)
+
     set_row = [
         controls.button("◀ previous", lambda: desk.go(-1)),
         controls.button("next ▶", lambda: desk.go(1)),
-        controls.button("keep: all right", lambda: (desk.keep(reason.value), desk.go(1))),
+        controls.button("keep: all right", keep),
         controls.button("accept the repair", desk.accept),
         controls.button("undo", desk.undo),
     ]
@@ -55,20 +61,34 @@ def correction_desk(desk: CorrectionDesk) -> w.VBox:
         controls.button("take the model's point", desk.take_model),
     ]
     controls.on_place = desk.move
-    return controls.box([w.HBox(set_row)], point_row, [reason])
+    return controls.box([row(set_row)], point_row, [reason])
 
 
 def reading_desk(desk: ReadingDesk) -> w.VBox:
     """Read label sets again without seeing the label; each is saved when all is placed."""
-    controls = _Controls(desk, lambda held: reading_picture(desk, held), None)
+
+    def hide() -> None:
+        desk.hide()
+        desk.choose_next()
+
+    def place(x: float, y: float) -> None:
+        desk.mark(x, y)
+        desk.choose_next()
+
+    controls = _Controls(desk, lambda held: desk_pictures.reading_picture(desk, held), None)
     set_row = [
         controls.button("start again", desk.clear),
         controls.button("save, next ▶", desk.save),
     ]
-    point_row = [controls.button("cannot be seen", lambda: (desk.hide(), desk.choose_next()))]
-    controls.on_place = lambda x, y: (desk.mark(x, y), desk.choose_next())
+    point_row = [controls.button("cannot be seen", hide)]
+    controls.on_place = place
     controls.on_drag = desk.mark  # a mark that was there already: the next one is chosen as it was
-    return controls.box([w.HBox(set_row)], point_row, [])
+    return controls.box([row(set_row)], point_row, [])
+
+
+def row(widgets: list[w.Widget]) -> w.HBox:
+    """Widgets beside each other, the last ones below where the page is too narrow."""
+    return w.HBox(widgets, layout=w.Layout(flex_flow="row wrap"))
 
 
 class _Controls:
@@ -92,10 +112,12 @@ class _Controls:
         names = list(desk.dataset.names)
         self.reader = w.Text(desk.reader, description="reader", style=WIDE)
         self.landmark = w.Dropdown(options=names, description="landmark", style=WIDE)
-        self.view = w.ToggleButtons(options=VIEWS, description="look at", style=WIDE)
-        self.x = w.FloatText(step=0.5, description="x, px", style=WIDE)
-        self.y = w.FloatText(step=0.5, description="y, px", style=WIDE)
-        self.step = w.Dropdown(options=STEPS_PX, value=1.0, description="arrows, px", style=WIDE)
+        self.view = w.ToggleButtons(options=VIEWS, description="look at", style=NARROW)
+        self.x = w.FloatText(step=0.5, description="x, px", style=WIDE, layout=FIELD)
+        self.y = w.FloatText(step=0.5, description="y, px", style=WIDE, layout=FIELD)
+        self.step = w.Dropdown(
+            options=STEPS_PX, value=1.0, description="arrows, px", style=WIDE, layout=FIELD
+        )
         self.picture = w.Image(format="png", layout=w.Layout(width=f"{WIDTH_PX}px"))
         self.beside = w.Image(format="png", layout=w.Layout(width="420px"))
         self.said = w.HTML()
@@ -106,7 +128,7 @@ class _Controls:
 
     def button(self, text: str, act: Callable[[], object]) -> w.Button:
         """A button that does something at the desk and then shows the desk again."""
-        made = w.Button(description=text, layout=w.Layout(width="auto"))
+        made = w.Button(description=text, layout=w.Layout(width="auto", flex="0 0 auto"))
         made.on_click(lambda _button: self.do(act))
         return made
 
@@ -147,11 +169,12 @@ class _Controls:
     def _looked(self, _change: object) -> None:
         if self.quiet:
             return
-        self.desk.reader = self.reader.value
-        if isinstance(self.desk, CorrectionDesk):
-            self.do(lambda: self.desk.look(self.landmark.value, self.view.value))
+        desk = self.desk
+        desk.reader = self.reader.value
+        if isinstance(desk, CorrectionDesk):
+            self.do(partial(desk.look, self.landmark.value, self.view.value))
         else:
-            self.desk.landmark, self.desk.view = self.landmark.value, self.view.value
+            desk.landmark, desk.view = self.landmark.value, self.view.value
             self.show()
 
     def show(self) -> None:
@@ -169,7 +192,7 @@ class _Controls:
     def box(self, rows: list[w.Widget], point_row: list[w.Widget], more: list[w.Widget]) -> w.VBox:
         """All of it, drawn once."""
         arrows = [
-            self.button(sign, lambda dx=dx, dy=dy: self.desk.nudge(*self._steps(dx, dy)))
+            self.button(sign, partial(self._nudge, dx, dy))
             for sign, dx, dy in (("←", -1, 0), ("→", 1, 0), ("↑", 0, -1), ("↓", 0, 1))
         ]
         put = self.button("put it there", lambda: self.on_place(self.x.value, self.y.value))
@@ -178,94 +201,16 @@ class _Controls:
         note = w.HTML(escape(MOUSE if Pointer.possible else NO_MOUSE))
         return w.VBox(
             [
-                w.HBox([self.reader, *more]),
+                row([self.reader, *more]),
                 *rows,
-                w.HBox([self.landmark, self.view]),
-                w.HBox([self.x, self.y, put, self.step, *arrows]),
-                w.HBox(point_row),
+                row([self.landmark, self.view]),
+                row([self.x, self.y, put, self.step, *arrows]),
+                row(point_row),
                 note,
-                w.HBox(pictures),
+                row(pictures),
                 self.said,
             ]
         )
 
-    def _steps(self, dx: int, dy: int) -> tuple[float, float]:
-        return dx * self.step.value, dy * self.step.value
-
-
-def correction_picture(desk: CorrectionDesk, held: Held = None) -> Figure:
-    """The part of the image that is looked at, with labels, earlier places and model.
-
-    Args:
-        held: where the chosen landmark is being dragged, px; None = it is not.
-    """
-    figure, ax = plots_correct.bare(desk.window, WIDTH_PX)
-    _draw(ax, desk, held, chosen=desk.dataset.names.index(desk.landmark))
-    ax.set_aspect("auto")  # to the picture's very edges, for `Window.at`
-    return figure
-
-
-def overview_picture(desk: CorrectionDesk) -> Figure:
-    """The whole image with the labels of all sides."""
-    pixels = desk.pixels()
-    figure, ax = plots_correct.bare(Window(0, 0, pixels.shape[1], pixels.shape[0]), 420)
-    side = desk.case[1]
-    others = [desk.points(other) for other in desk.dataset.sides if other != side]
-    plots_correct.overview(ax, pixels, [desk.points(), *others], desk.window)
-    return figure
-
-
-def reading_picture(desk: ReadingDesk, held: Held = None) -> Figure:
-    """What a second reader sees: the image and the reader's own marks, no label."""
-    figure, ax = plots_correct.bare(desk.window, WIDTH_PX)
-    chosen = desk.dataset.names.index(desk.landmark)
-    marks = _with_held(desk.marks, chosen, held)
-    plots_correct.labels(ax, desk.pixels(), desk.window, marks, chosen=chosen)
-    ax.set_aspect("auto")
-    return figure
-
-
-def _draw(ax: plots.Axes, desk: CorrectionDesk, held: Held = None, **more: Any) -> None:
-    now = _with_held(desk.points(), desk.dataset.names.index(desk.landmark), held)
-    points = {"before": desk.own_points(), "model": desk.model_points()}
-    plots_correct.labels(ax, desk.pixels(), desk.window, now, **points, **more)
-
-
-def _with_held(points: np.ndarray, chosen: int, held: Held) -> np.ndarray:
-    shown = points.copy()
-    shown[chosen] = points[chosen] if held is None else held
-    return shown
-
-
-def static_corrections(
-    dataset: Dataset,
-    flagged: pd.DataFrame,
-    predictions: pd.DataFrame | None = None,
-    n: int = 6,
-) -> Figure:
-    """The first n flagged label sets as `correction_desk` shows them, with cause and repair.
-
-    Raises: InputError when nothing is flagged.
-    """
-    desk = CorrectionDesk(dataset, flagged, predictions)
-    count = min(n, len(desk.sets))
-    axes = plots.grid(count, min(3, count), height=3.6)
-    for step, ax in enumerate(axes):
-        desk.go(step - desk.place)
-        _draw(ax, desk, size=45)
-        cause, repair = desk.suspicion
-        said = ", ".join(desk.case) + f"\n{cause}" + (f": {repair}" if repair else "")
-        ax.set_title(plots.plain(said), fontsize=8)
-    figure = axes[0].figure
-    figure.suptitle("ring label, cross model, blue ring before a correction", fontsize=9)
-    figure.set_layout_engine("constrained")
-    return figure
-
-
-def static_reading(desk: ReadingDesk) -> Figure:
-    """What a second reader sees of the first label set, as a figure with a title."""
-    window = desk.window
-    axes = plots.grid(1, 1, height=5 * window.height / window.width)
-    plots_correct.labels(axes[0], desk.pixels(), window, desk.marks)
-    axes[0].set_title(plots.plain(desk.state()), fontsize=9)
-    return axes[0].figure
+    def _nudge(self, dx: int, dy: int) -> None:
+        self.desk.nudge(dx * self.step.value, dy * self.step.value)

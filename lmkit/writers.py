@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from lmkit.coco import coco_of
-from lmkit.config import InputError
+from lmkit.fields import InputError
 from lmkit.files import write_json, write_text
 from lmkit.images import image_size
 from lmkit.labelme import labelme_of

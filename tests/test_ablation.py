@@ -2,11 +2,12 @@
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from conftest import write_native
 
-from lmkit import ablation, evidence, findings, grid
-from lmkit.config import InputError
+from lmkit import ablation, choices, evidence, findings, grid, loss_common, loss_maps, losses
+from lmkit.config import InputError, make_config
 from lmkit.files import project_root
 from lmkit.parameters import read_preset
 
@@ -53,6 +54,29 @@ def test_every_size_of_the_grid_becomes_runs_of_valid_settings_in_folders_of_the
     assert plan.left_out.keys() <= {("add", "audit_repairs")}
     bases = [run for run in plan.runs if run.strategy == plan.base(run.design)]
     assert len(bases) == len(plan.designs) * len(plan.sides) * len(plan.grid.sizes[size].seeds)
+
+
+def test_a_loss_that_is_registered_is_a_setting_and_a_strategy_at_once(tmp_path, monkeypatch):
+    def huber(maps, target, annotated):
+        per_pixel = torch.nn.functional.huber_loss(maps, target, reduction="none")
+        return loss_common.mean_over(per_pixel.mean((-2, -1)), annotated)
+
+    monkeypatch.setattr(loss_maps, "huber", huber, raising=False)
+    monkeypatch.setitem(choices.LOSSES, "huber", "Huber's, of the maps")
+    config = make_config({"loss": "huber", "amplitude": 1})
+    maps = torch.tensor([0.5, 3.0]).view(1, 2, 1, 1).expand(1, 2, 2, 3)
+    one = torch.ones(1, 2)
+    goal = losses.Target(0 * maps, torch.zeros(1, 2, 2), torch.ones(1, 2, 2), one, one, one)
+    assert losses.build(config)(maps, goal).item() == (0.5**2 / 2 + 3 - 0.5) / 2
+    file = written(tmp_path, every=["loss", "decoder"])
+    strategies = grid.read_grid(file).strategies
+    assert strategies["huber"].says == "Huber's, of the maps"
+    assert "quarter" not in strategies, "the strategy dark sets it"
+    assert "decoder_dark" in strategies, "the name dark is taken"
+    plan = ablation.plan_runs("two", file, {"outputs": str(tmp_path)})
+    tried = {run.strategy: run.config for run in plan.runs}
+    assert tried["huber"].loss == "huber"
+    assert "mse" not in tried, "the base has it"
 
 
 def test_all_of_the_documents_claims_are_in_the_grid_and_tried_or_explained():

@@ -33,7 +33,7 @@ ORDER = [  # each file imports only from files above it
     "benchmark sidebyside planning ablation sweep_task machines sweep_cost findings evidence",
     "plots plots_check plots_speed plots_agreement plots_trust plots_cases",
     "case_desk widgets widgets_cases notebooks",
-    "windows pointing plots_correct correct_desk reading_desk widgets_correct",
+    "windows pointing plots_correct correct_desk reading_desk desk_pictures widgets_correct",
     "plots_ablation widgets_ablation ablation_report run_server sweep",
 ]
 
@@ -181,6 +181,18 @@ def test_importing_lmkit_is_light():
         [sys.executable, "-c", "import json;" + code], capture_output=True, text=True
     )
     assert json.loads(done.stdout) == []
+
+
+def test_the_types_hold(tmp_path):
+    pytest.importorskip("mypy", reason="of the dev extra")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path)],
+        cwd=ROOT,  # for its settings
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_nothing_seeds_or_sets_defaults_at_import():

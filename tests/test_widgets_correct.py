@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from conftest import write_native
 
-from lmkit import data, widgets_correct
+from lmkit import data, desk_pictures, widgets_correct
 from lmkit.config import InputError
 from lmkit.correct_desk import CorrectionDesk
 from lmkit.reading_desk import ReadingDesk
@@ -224,7 +224,7 @@ def mouse(kind: str, right: float, down: float, held: bool = False) -> dict:
 def controls(desk):
     pytest.importorskip("ipyevents", reason="the clicks extra is not installed")
     made = widgets_correct._Controls(
-        desk, lambda held: widgets_correct.correction_picture(desk, held), None
+        desk, lambda held: desk_pictures.correction_picture(desk, held), None
     )
     made.on_place = desk.move
     return made
@@ -271,7 +271,7 @@ def test_without_ipyevents_the_widget_works_and_names_the_extra(desk, monkeypatc
 
 
 def test_the_picture_is_all_image_so_that_shares_of_it_are_shares_of_the_window(desk):
-    figure = widgets_correct.correction_picture(desk)
+    figure = desk_pictures.correction_picture(desk)
     figure.canvas.draw()
     ax = figure.axes[0]
     box = ax.get_window_extent()
@@ -281,11 +281,11 @@ def test_the_picture_is_all_image_so_that_shares_of_it_are_shares_of_the_window(
 
 
 def test_static_figures_show_the_first_flagged_sets_and_the_blank_reading(desk):
-    figure = widgets_correct.static_corrections(desk.dataset, FLAGGED, n=2)
+    figure = desk_pictures.static_corrections(desk.dataset, FLAGGED, n=2)
     titles = [ax.get_title() for ax in figure.axes if ax.get_visible()]
     assert titles == ["p03.png, left\nswap: swap tip base", "p01.png, right\nunusual shape"]
     reading = ReadingDesk(desk.dataset, 3, seed=1)
-    ax = widgets_correct.static_reading(reading).axes[0]
+    ax = desk_pictures.static_reading(reading).axes[0]
     assert all(np.isnan(c.get_offsets().filled(np.nan)).all() for c in ax.collections)
 
 
@@ -341,7 +341,7 @@ def test_nothing_that_a_second_reader_sees_depends_on_the_label(native):
         desk = ReadingDesk(replace(dataset, landmarks=landmarks), seed=2)
         assert desk.case == (image, side)
         desk.view = "whole"
-        shown.append(png(widgets_correct.reading_picture(desk)))
+        shown.append(png(desk_pictures.reading_picture(desk)))
     assert shown[0] == shown[1]
     usual = ReadingDesk(dataset, seed=2)
     boxes = set()
