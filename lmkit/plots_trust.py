@@ -101,6 +101,10 @@ def along_across(ax: Axes, explained: pd.DataFrame, reach_mm: float = 4.0) -> Ax
     ax.axvline(0, color="0.85", lw=0.8, zorder=0)
     ax.set(xlim=(-reach_mm, reach_mm), ylim=(reach_mm, -reach_mm), aspect="equal")
     ax.set(xlabel="along the row, mm", ylabel="across, mm (down is positive)")
-    ax.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    if len(part):
+        ax.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    else:
+        said = "no error is that small"
+        ax.text(0.5, 0.6, said, transform=ax.transAxes, ha="center", color="0.4")
     ax.spines[["top", "right"]].set_visible(False)
     return ax

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import display
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -21,6 +22,7 @@ from torch import Tensor
 from lmkit import heatmap, plots
 from lmkit.augment import warp
 from lmkit.batches import Batch, grey_levels, normalised, source_to_input
+from lmkit.case_desk import Pictures
 from lmkit.cases import feed_of_one
 from lmkit.choices import TARGETS
 from lmkit.config import RunConfig
@@ -72,15 +74,22 @@ def live_history(epochs: int) -> Callable[[pd.DataFrame], None]:
 
 
 def input_picture(
-    dataset: Dataset, samples: Samples, config: RunConfig, row: int, moved: Tensor | None = None
+    dataset: Dataset,
+    samples: Samples,
+    config: RunConfig,
+    row: int,
+    moved: Tensor | None = None,
+    pixels: np.ndarray | None = None,
 ) -> Batch:
     """One sample as a batch of one, grey values in 0 to 255, straight from its file.
 
     Args:
         row: which of the samples.
         moved: (3, 3) an augmentation, from input pixels to input pixels; none when not given.
+        pixels: (H, W) uint8 of its image, where they are at hand.
     """
-    pixels = to_uint8(dataset.read(str(samples.images[row])))
+    if pixels is None:
+        pixels = to_uint8(dataset.read(str(samples.images[row])))
     fit = source_to_input(samples.take(np.array([row])), _only(samples.index[row], pixels), config)
     matrix = fit if moved is None else moved @ fit
     grey = torch.from_numpy(pixels.copy())[None, None].float()
@@ -111,6 +120,15 @@ def augmented_draws(
     return replace(batch, images=grey_levels(batch.images))
 
 
+def _pair(width: float, height: float, ratio: tuple[float, float]) -> tuple[Figure, Axes, Axes]:
+    """A figure (inches) of two axes; margins are fixed: a layout costs more than the drawing."""
+    figure = Figure(figsize=(width, height), dpi=80)
+    below, above = 0.5 / height, 1 - 0.3 / height
+    margins = {"left": 0.02, "right": 0.99, "bottom": below, "top": above, "wspace": 0.16}
+    left, right = figure.subplots(1, 2, width_ratios=ratio, gridspec_kw=margins)
+    return figure, left, right
+
+
 OTHER_FIELDS = ("points", "to_input", "spacing_mm")
 
 
@@ -131,6 +149,7 @@ def augmented_view(
     shift_y: float = 0.0,
     sigma_px: float | None = None,
     amplitude: float | None = None,
+    pictures: Pictures | None = None,
 ) -> Figure:
     """One sample as the network gets it under a chosen augmentation, with its target maps.
 
@@ -138,6 +157,7 @@ def augmented_view(
         row: which of the samples.
         rotate_deg: degrees, clockwise. scale: times. shift_x, shift_y: shares of the input size.
         sigma_px, amplitude: of the target; those of `config` when not given.
+        pictures: that hold the image already; None = it is read.
     Returns: a figure: image, points and maps on the left, a cut through the first map on the right.
     """
     target = {"sigma_px": sigma_px, "amplitude": amplitude}
@@ -147,11 +167,11 @@ def augmented_view(
     config = config.model_copy(update=asked)
     frame, shift = config.input_hw, torch.tensor([[shift_x, shift_y]])
     moved = affine_matrix(frame, torch.tensor([rotate_deg]), torch.tensor([scale]), shift)
-    picture = input_picture(dataset, samples, config, row, moved)
+    pixels = pictures.get(str(samples.images[row])) if pictures else None
+    picture = input_picture(dataset, samples, config, row, moved, pixels)
     points, maps = picture.points[0].numpy(), target_of(picture, config).maps[0].numpy()
     in_map = apply(heatmap_matrix(config.stem_stride), picture.points)[0].numpy()
-    figure = Figure(figsize=(11, 4), dpi=80, layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(3, 1.2))
+    figure, left, right = _pair(11, 4, (3, 1.2))
     plots.image(left, picture.images[0, 0].numpy(), points)
     plots.overlay(left, maps)
     name = plots.plain(str(samples.images[row]))
@@ -196,7 +216,8 @@ def augmentation_explorer(dataset: Dataset, samples: Samples, config: RunConfig)
         "sigma_px": slider(0.5, 12, 0.25, config.sigma_px, "σ, heatmap px"),
         "amplitude": slider(height / 4, height * 2, height / 20, height, "amplitude"),
     }
-    return explorer(partial(augmented_view, dataset, samples, config), controls)
+    view = partial(augmented_view, dataset, samples, config, pictures=Pictures(dataset))
+    return explorer(view, controls)
 
 
 def target_view(
@@ -209,8 +230,7 @@ def target_view(
     """
     point = torch.tensor([[[size[1] // 2 + offset_px, size[0] // 2]]])
     rendered = heatmap.render(point, size, sigma_px, amplitude, target)[0, 0].numpy()
-    figure = Figure(figsize=(10, 3), dpi=80, layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1.4, 1))
+    figure, left, right = _pair(10, 3, (1.4, 1))
     plots.image(left, rendered, point[0].numpy(), title=f"{target}, σ {sigma_px:g} heatmap px")
     plots.map_cut(right, rendered, point[0, 0].numpy())
     return figure
@@ -244,8 +264,7 @@ def soft_peak_view(
     maps = amplitude * ((1 - share) * here + share * there)[None]
     soft = heatmap.decode(maps, "softargmax", top=amplitude if divide else 1.0, beta=beta)
     hard = heatmap.decode(maps, "argmax")
-    figure = Figure(figsize=(10, 3), dpi=80, layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, left, right = _pair(10, 3, (1, 1))
     for ax, found, name in ((left, hard, "argmax"), (right, soft, "soft peak")):
         title = f"{name} at x = {found[0, 0, 0]:.2f}, landmark at {points[0, 0, 0]:.2f}"
         plots.image(ax, maps[0, 0].numpy(), points[0].numpy(), found[0].numpy(), title)

@@ -66,3 +66,13 @@ def test_along_and_across_marks_each_landmarks_mean(ax):
     plots_trust.along_across(ax, rows)
     assert ax.lines[0].get_xydata().ravel().tolist() == [1.5, -0.5]
     assert ax.get_xlim()[1] == pytest.approx(2.2), "as far as the located errors reach"
+
+
+def test_a_model_that_finds_nothing_gets_a_figure_that_says_so_and_no_warning(ax):
+    rows = pd.DataFrame(
+        {"landmark": ["tip"], "kind": ["elsewhere"], "along_mm": [40.0], "across_mm": [9.0]}
+    )
+    plots_trust.along_across(ax, rows)
+    assert ax.get_legend() is None
+    assert ax.texts[0].get_text() == "no error is that small"
+    assert ax.get_xlim() == (-4, 4)
