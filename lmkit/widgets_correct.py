@@ -26,7 +26,7 @@ from lmkit.windows import VIEWS
 STEPS_PX = (0.25, 1.0, 5.0)
 MOUSE = "Drag a landmark to where it is, or click there to put the chosen one."
 NO_MOUSE = "The mouse needs ipyevents: pip install -e '.[clicks]'. Use x and y, or the arrows."
-FIELD = {"width": "210px", "flex": "0 0 auto"}
+FIELD = {"width": "185px", "flex": "0 0 auto"}
 NARROW = {"description_width": "110px", "button_width": "90px"}
 GRAB_PX = 14  # of the picture, within which a landmark is taken hold of
 Desk = CorrectionDesk | ReadingDesk
