@@ -83,7 +83,8 @@ def audit_labels(
     model = audit_causes.fit(sets, _row(sets, row))
     gross = audit_causes.explain(model, sets)
     _keep(gross, gross.gain >= np.where(gross.cause == "order", OPEN_GAIN, GAIN))
-    gross.gain += np.where(gross.cause == "order", _strangeness(model, sets)[1], 0.0)
+    strangeness = _strangeness(model, sets)
+    gross.gain += np.where(gross.cause == "order", strangeness[1], 0.0)
     _name_sides(sets, gross)
     near = audit_others.beside(model, sets, gross.cause != "")
     same = audit_others.copies(sets, near)
@@ -91,7 +92,7 @@ def audit_labels(
     shifted = _shifted(model, sets, taken, row is not None)
     taken |= shifted.cause != ""
     room = int(DOUBTFUL_SHARE * len(taken)) - int((shifted.cause != "").sum())
-    unusual = _unusual(model, sets, taken, room)
+    unusual = _unusual(sets, np.where(taken, 0.0, strangeness), room)
     return _table(sets, [gross, same, shifted, unusual])
 
 
@@ -145,10 +146,10 @@ def _strangeness(model: Model, sets: LabelSets) -> np.ndarray:
     return UNUSUAL_SCORE * np.log(np.maximum(np.stack(excess), 1.0))
 
 
-def _unusual(model: Model, sets: LabelSets, taken: np.ndarray, most: int) -> Findings:
-    """Of the sets not taken the worst, far from all others in pose and shape, or in place."""
+def _unusual(sets: LabelSets, strangeness: np.ndarray, most: int) -> Findings:
+    """The sets of the largest strangeness, (2, N) nats in place and in shape; 0 = do not count."""
     found, rows = audit_causes.nothing_found(sets), np.arange(len(sets.images))
-    place, form = np.where(taken, 0.0, _strangeness(model, sets))
+    place, form = strangeness
     found.offer("unusual shape", rows, form, [""] * len(rows), sets.points)
     found.offer("unusual place", rows, place, [""] * len(rows), sets.points)
     _keep(found, (found.gain > 0) & (_rank(found.gain) < most))

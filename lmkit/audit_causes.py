@@ -22,6 +22,7 @@ FACTORS = np.exp(np.linspace(np.log(1 / 12), np.log(12), 199))  # of a scale rep
 LEAST_FACTOR = 1.2  # a smaller change of scale is a small or a large patient
 SWAP_CANDIDATES = 12  # landmarks, those farthest from their place, of which two may be swapped
 ORDERED = 5  # landmarks of which every order of the names is tried; of more, reversed and moved on
+Renaming = tuple[list[int], str]  # (L,) places that the right points stand at, and the repair
 COST = {"scale": 2.0, "side": 0.5, "axes": 0.5}  # nats: what a free choice gains by itself
 
 
@@ -138,8 +139,7 @@ def explain(model: Model, sets: LabelSets) -> Findings:
     factor = best_factor(model, sets)
     usable = np.where(np.abs(np.log(factor)) > np.log(LEAST_FACTOR), factor, 1.0)
     offer("scale", rescaled(xy, usable), [f"scale {f:.3f}" for f in usable])
-    _offer_swaps(model, sets, found, base)
-    _offer_orders(model, sets, found, base)
+    _offer_renamings(model, sets, found, base)
     return found
 
 
@@ -172,21 +172,27 @@ def best_factor(model: Model, sets: LabelSets) -> np.ndarray:
     return FACTORS[best] * np.exp(offset * step)
 
 
-def _offer_swaps(model: Model, sets: LabelSets, found: Findings, base: np.ndarray) -> None:
-    """Two landmarks swapped, for sets that are worse than half of the others."""
-    count = len(sets.names)
+def _offer_renamings(model: Model, sets: LabelSets, found: Findings, base: np.ndarray) -> None:
+    """Names exchanged or in another order, for sets that are worse than half of the others."""
     rows = np.flatnonzero(base < np.median(base))
-    if count > SWAP_CANDIDATES:
-        pairs = _likely_pairs(model, sets, rows)
-    else:
-        pairs = list(combinations(range(count), 2))
-    cost = np.log(max(len(pairs), 2))
-    for i, k in pairs:
-        points = sets.points[rows].copy()
-        points[:, [i, k]] = points[:, [k, i]]
-        gain = model.plausibility(sets, points, rows) - base[rows] - cost
-        text = f"swap {shlex.quote(sets.names[i])} {shlex.quote(sets.names[k])}"
-        found.offer("swap", rows, gain, [text] * len(rows), points)
+    few = len(sets.names) <= SWAP_CANDIDATES
+    exchanged = swaps(sets.names, None if few else _likely_pairs(model, sets, rows))
+    for cause, orders in (("swap", exchanged), ("order", other_orders(sets.names))):
+        cost = np.log(max(len(orders), 2))
+        for order, repair in orders:
+            points = sets.points[rows][:, order]
+            gain = model.plausibility(sets, points, rows) - base[rows] - cost
+            found.offer(cause, rows, gain, [repair] * len(rows), points)
+
+
+def swaps(names: tuple[str, ...], pairs: list[tuple[int, int]] | None = None) -> list[Renaming]:
+    """Two landmarks exchanged: those of some pairs of numbers, None = of all."""
+    found = []
+    for i, k in combinations(range(len(names)), 2) if pairs is None else pairs:
+        order = list(range(len(names)))
+        order[i], order[k] = k, i
+        found.append((order, f"swap {shlex.quote(names[i])} {shlex.quote(names[k])}"))
+    return found
 
 
 def _likely_pairs(model: Model, sets: LabelSets, rows: np.ndarray) -> list[tuple[int, int]]:
@@ -201,24 +207,14 @@ def _likely_pairs(model: Model, sets: LabelSets, rows: np.ndarray) -> list[tuple
     return [(int(a), int(b)) for a, b in zip(i, k, strict=True)]
 
 
-def _offer_orders(model: Model, sets: LabelSets, found: Findings, base: np.ndarray) -> None:
-    """Names of three landmarks or more given in another order, for the worse half of the sets."""
-    rows = np.flatnonzero(base < np.median(base))
-    for order, repair, cost in other_orders(sets.names):
-        points = sets.points[rows][:, order]
-        gain = model.plausibility(sets, points, rows) - base[rows] - cost
-        found.offer("order", rows, gain, [repair] * len(rows), points)
-
-
-def other_orders(names: tuple[str, ...]) -> list[tuple[list[int], str, float]]:
+def other_orders(names: tuple[str, ...]) -> list[Renaming]:
     """Orders in which a reader may have clicked, that are neither the right one nor one swap.
 
     Of up to ORDERED landmarks all; of more the reverse, and one or two clicks too many or too few.
 
     Args:
         names: landmarks, length L.
-    Returns: for each the (L,) places that the right points stand at, the repair
-        (`rename OLD NEW OLD NEW ...`), and its cost, nats.
+    Returns: as `Renaming`; the repair is `rename OLD NEW OLD NEW ...`.
     """
     count = len(names)
     if count <= ORDERED:
@@ -227,7 +223,7 @@ def other_orders(names: tuple[str, ...]) -> list[tuple[list[int], str, float]]:
         tried = [[(k + step) % count for k in range(count)] for step in (1, 2, -1, -2)]
         tried.append(list(range(count))[::-1])
     tried = [order for order in tried if sum(a != b for a, b in enumerate(order)) > 2]
-    return [(order, _renaming(names, order), float(np.log(len(tried)))) for order in tried]
+    return [(order, _renaming(names, order)) for order in tried]
 
 
 def _renaming(names: tuple[str, ...], order: list[int]) -> str:

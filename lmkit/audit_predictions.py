@@ -8,10 +8,8 @@ other label sets.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -171,14 +169,10 @@ def _repaired(
     factor[np.abs(np.log(factor)) <= np.log(audit_causes.LEAST_FACTOR)] = 1.0  # another place
     scaled = audit_causes.rescaled(xy, factor)
     yield "scale", [f"scale {f:.3f}" for f in factor], scaled, audit_causes.COST["scale"]
-    pairs = list(combinations(range(len(sets.names)), 2))
-    for i, k in pairs:
-        points = xy.copy()
-        points[:, [i, k]] = points[:, [k, i]]
-        text = f"swap {shlex.quote(sets.names[i])} {shlex.quote(sets.names[k])}"
-        yield "swap", [text] * count, points, float(np.log(len(pairs)))
-    for order, text, cost in audit_causes.other_orders(sets.names):
-        yield "order", [text] * count, xy[:, order], cost
+    exchanged, orders = audit_causes.swaps(sets.names), audit_causes.other_orders(sets.names)
+    for cause, renamings in (("swap", exchanged), ("order", orders)):
+        for order, text in renamings:
+            yield cause, [text] * count, xy[:, order], float(np.log(len(renamings)))
 
 
 def _factor(label: np.ndarray, seen: np.ndarray) -> np.ndarray:

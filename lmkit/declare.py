@@ -7,12 +7,11 @@ depth_class: {kind: class, of: m3_depth, below: {A: 0, B: 1}, else: C}
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Mapping
 from reprlib import repr as shown
 from typing import Any
 
-from lmkit.fields import CONTROL, InputError, nearest
+from lmkit.fields import InputError, is_name, is_number, nearest
 from lmkit.measures import UNITS, Measurement
 
 KEYS = {  # of each kind: those that must be there, those that may
@@ -162,10 +161,9 @@ def _class(
 
 
 def _border(where: str, name: object, value: object) -> float:
-    most = sys.float_info.max
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= most:
-        return float(value)
-    raise InputError(f"{where}: below: {name}: expected a number, got {shown(value)}")
+    if not is_number(value):
+        raise InputError(f"{where}: below: {name}: expected a number, got {shown(value)}")
+    return float(value)
 
 
 def _text(value: object, where: str) -> str:
@@ -175,6 +173,6 @@ def _text(value: object, where: str) -> str:
             f"{where}: expected a name, in quotes where YAML would read a switch or a decimal "
             f"number, got {shown(value)}"
         )
-    if CONTROL.search(str(value)) or len(str(value)) > 500:
+    if not is_name(str(value)):
         raise InputError(f"{where}: expected a name on one line, got {shown(value)}")
     return str(value)

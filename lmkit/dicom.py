@@ -36,12 +36,12 @@ def read_dicom(path: Path) -> np.ndarray:
     Raises: InputError for a missing or unreadable file, more than one frame, or a compression
         that none of pydicom's installed plugins reads.
     """
-    height, width = dicom_size(path)
+    data = _open(path)
+    height, width = _size(data, path)
     if height * width > MOST_PIXELS:
         raise InputError(
             f"{path}: expected up to {MOST_PIXELS} pixels, got {width} x {height}; scale it down"
         )
-    data = _open(path)
     if int(data.get("NumberOfFrames") or 1) != 1:
         raise InputError(f"{path}: expected one frame, got {data.NumberOfFrames}; split the file")
     try:
@@ -57,7 +57,10 @@ def read_dicom(path: Path) -> np.ndarray:
 
 def dicom_size(path: Path) -> tuple[int, int]:
     """(H, W) from the header, pixels. Raises: InputError naming the file."""
-    data = _open(path, LAYOUT)
+    return _size(_open(path, LAYOUT), path)
+
+
+def _size(data: Any, path: Path) -> tuple[int, int]:
     try:
         height, width = int(data.Rows), int(data.Columns)
     except (AttributeError, TypeError, ValueError):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Annotated
+from typing import Annotated, TypeGuard
 
 from pydantic import BeforeValidator, Field
 from pydantic.fields import FieldInfo
@@ -14,6 +15,7 @@ from pydantic.fields import FieldInfo
 # in no name and no message: line breaks, other control characters, halves of surrogate pairs
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 LONGEST = 2000  # of a message, signs
+LONGEST_NAME = 500
 
 
 class InputError(ValueError):
@@ -32,6 +34,18 @@ class InputError(ValueError):
     def _render_traceback_(self) -> list[str]:
         """IPython prints these lines instead of a traceback."""
         return [f"InputError: {self}"]
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be a name: one line, no control characters, up to LONGEST_NAME signs."""
+    return len(text) <= LONGEST_NAME and not CONTROL.search(text)
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a finite number that a float can hold; switches are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

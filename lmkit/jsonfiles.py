@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from lmkit.faults import one_line
-from lmkit.fields import InputError
+from lmkit.fields import InputError, is_number
 from lmkit.tables import shown
 
 
@@ -38,12 +37,6 @@ def entries(value: object, key: str, where: str) -> list[dict[str, Any]]:
 
 def finite(value: object, what: str, where: str) -> float:
     """A finite number from JSON. Raises: InputError with `where` and `what` for anything else."""
-    number = math.nan
-    try:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            number = float(value)
-    except OverflowError:  # a whole number of 400 digits
-        number = math.inf
-    if not math.isfinite(number):
+    if not is_number(value):
         raise InputError(f"{where}: {what}: expected a number, got {shown(value)}")
-    return number
+    return float(value)

@@ -62,10 +62,7 @@ class Run:
         path = self.folder / "metrics.json"
         if not path.exists():
             return {}
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError):
-            stored = None
+        stored = _read_json(path)
         if not isinstance(stored, dict):
             raise InputError(
                 f"{path}: expected the JSON that training writes, got something else; delete it "
@@ -79,11 +76,8 @@ class Run:
         path = self.folder / "trust.json"
         if not path.exists():
             return None
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError):
-            stored = {}
-        return read_rule(stored, str(path))
+        stored = _read_json(path)
+        return read_rule({} if stored is None else stored, str(path))
 
     @property
     def finished(self) -> bool:
@@ -198,6 +192,14 @@ def other_side(run: Run) -> Run | None:
         return None
     other = load_run(folder)
     return other if other.finished else None
+
+
+def _read_json(path: Path) -> Any:
+    """What a JSON file says; None where it is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:

@@ -9,7 +9,6 @@ import csv
 import math
 import re
 import reprlib
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from lmkit.faults import Fault, one_line
-from lmkit.fields import CONTROL, InputError, nearest
+from lmkit.fields import LONGEST_NAME, InputError, is_name, is_number, nearest
 from lmkit.files import read_yaml
 from lmkit.measures import Measurement
 
@@ -26,7 +25,6 @@ NO_SIDE = "all"  # the side of a dataset without sides
 SPLITS = ("train", "val", "test")
 SHOWN = reprlib.Repr()
 SHOWN.maxstring = SHOWN.maxother = 80
-LONGEST_NAME = 500
 DECIMAL = re.compile(r"^([+-]?\d+),(\d+)$")  # a number with a decimal comma
 
 
@@ -72,7 +70,7 @@ def name_of(value: object, what: str, where: str) -> str:
     Raises: InputError with `where` and `what` for another one.
     """
     text = value if isinstance(value, str) else str(value)
-    if CONTROL.search(text) or len(text) > LONGEST_NAME:
+    if not is_name(text):
         raise InputError(
             f"{where}: {what}: expected a name on one line, up to {LONGEST_NAME} signs and none of "
             f"them a control character, got {shown(text)}; rename it"
@@ -192,9 +190,7 @@ def spacing_of(path: Path, value: object) -> tuple[float, float]:
 
 def is_spacing(value: object) -> bool:
     """Whether a value is a number > 0 that a float can hold."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return 0 < value <= sys.float_info.max
+    return is_number(value) and value > 0
 
 
 def image_file(folder: Path, image: str, where: str, root: Path | None = None) -> Path:

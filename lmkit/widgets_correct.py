@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from lmkit import desk_pictures
 from lmkit.correct_desk import CorrectionDesk
-from lmkit.desk_pictures import WIDTH_PX, Held
+from lmkit.desk_pictures import OVERVIEW_PX, WIDTH_PX, Held
 from lmkit.fields import InputError
 from lmkit.pointing import Pointer
 from lmkit.reading_desk import ReadingDesk
@@ -119,7 +119,7 @@ class _Controls:
             options=STEPS_PX, value=1.0, description="arrows, px", style=WIDE, layout=FIELD
         )
         self.picture = w.Image(format="png", layout=w.Layout(width=f"{WIDTH_PX}px"))
-        self.beside = w.Image(format="png", layout=w.Layout(width="420px"))
+        self.beside = w.Image(format="png", layout=w.Layout(width=f"{OVERVIEW_PX}px"))
         self.said = w.HTML()
         for control in (self.reader, self.landmark, self.view):
             control.observe(self._looked, names="value")
