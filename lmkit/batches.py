@@ -51,6 +51,14 @@ class Batch:
     to_input: Tensor
     spacing_mm: Tensor
 
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def part(self, rows: slice) -> Batch:
+        """Some of its samples."""
+        every = self.images, self.points, self.to_input, self.spacing_mm
+        return Batch(*(values[rows] for values in every))
+
     @property
     def px_per_mm(self) -> Tensor:
         """(B, 2) float64: input pixels along x and y that a millimetre in any direction covers.

@@ -16,11 +16,12 @@ from PIL import Image
 from torch import Tensor
 
 from lmkit.fields import InputError
-from lmkit.files import atomic_path, cache_dir, remove_stale_parts
+from lmkit.files import atomic_path, cache_dir, remove_stale_parts, writing
 from lmkit.geometry import Size, fit_matrix, fitted_offset, fitted_size
 from lmkit.images import to_uint8
 
 CHUNK = 64  # images read between two looks at whether one failed
+ELSEWHERE = "; make room, or name another cache folder in LMKIT_CACHE"
 LAZY_FROM = 2000  # images; more are not all decoded before the first step, but each when needed
 
 
@@ -127,11 +128,12 @@ def _open_lazily(
     A byte of `have` per image is set after its pixels are written, so a process that is killed, or
     another one that fills the same files, loses nothing and reads nothing unwritten.
     """
-    folder.mkdir(exist_ok=True)
     pixels, have = folder / "pixels.npy", folder / "have"
     shape = (len(names), *frame)
     if not pixels.exists() or not have.exists():
-        have.write_bytes(bytes(len(names)))
+        with writing(folder, advice=ELSEWHERE):
+            folder.mkdir(exist_ok=True)
+            have.write_bytes(bytes(len(names)))
         with atomic_path(pixels) as part:
             np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
     source_hw = np.array([size(name) for name in names])
@@ -148,7 +150,8 @@ def _open_lazily(
                 f"{names[i]}: expected (H, W) {stated} as its header says, got {image.shape}"
             )
         drawn = fit_image(image, frame, keep_aspect)
-        os.pwrite(file, drawn.tobytes(), start + i * drawn.nbytes)
+        with writing(pixels, advice=ELSEWHERE):
+            os.pwrite(file, drawn.tobytes(), start + i * drawn.nbytes)
         there[i] = 1
 
     def fetch(index: np.ndarray) -> None:
@@ -170,6 +173,14 @@ def map_canvas(path: Path, matrix: Tensor, source_hw: np.ndarray) -> Canvas:
     return Canvas(pixels, matrix, source_hw, mapped)
 
 
+def _take_room(path: Path) -> None:
+    """Have the disk's blocks of a mapped file at once: writing to a page that then finds the disk
+    full kills a process without a word. Raises: OSError."""
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
 def _is_whole(pixels: Path, sizes: Path, shape: tuple[int, int, int]) -> bool:
     """Whether both cache files are there and hold what they should."""
     try:
@@ -189,6 +200,7 @@ def _fill(
     """Write the canvas file; returns (N, 2) source sizes."""
     shape = (len(names), *frame)
     canvas = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    _take_room(path)
     source_hw = np.zeros((len(names), 2), np.int64)
 
     def fill(i: int) -> None:

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from lmkit.fields import InputError
 from lmkit.files import atomic_path
+from lmkit.memory import Room
 from lmkit.model import Network
 
 NO_CHECKPOINT = "expected a whole checkpoint of this run; delete it to start again"
@@ -29,6 +30,7 @@ class State:
     average: AveragedModel | None = None  # of the weights, over the steps
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)  # epoch, val_mre_mm, weights
+    room: Room = field(default_factory=Room)
 
     @property
     def epoch(self) -> int:
@@ -49,7 +51,7 @@ def save_state(state: State, folder: Path, settings: str) -> None:
         with atomic_path(folder / "model.safetensors") as part:
             part.write_bytes(save(state.best["weights"]))
     with atomic_path(folder / "checkpoint.pt") as part:
-        torch.save(
+        _save(
             {
                 "model": state.model.state_dict(),
                 "optimiser": state.optimiser.state_dict(),
@@ -58,6 +60,7 @@ def save_state(state: State, folder: Path, settings: str) -> None:
                 "rng": torch.get_rng_state(),
                 "settings": settings,
                 "epoch": state.epoch,
+                "at_once": state.room.at_once,
                 "best": state.best,
                 "history": state.history,
             },
@@ -65,6 +68,17 @@ def save_state(state: State, folder: Path, settings: str) -> None:
         )
     with atomic_path(folder / "history.csv") as part:
         pd.DataFrame(state.history).to_csv(part, index=False)
+
+
+def _save(values: dict[str, Any], path: Path) -> None:
+    """torch.save that raises OSError where the disk is full, which torch says in its own words."""
+    try:
+        with path.open("wb") as file:
+            torch.save(values, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def restore_state(state: State, path: Path, device: torch.device, settings: str) -> None:
@@ -84,6 +98,7 @@ def restore_state(state: State, path: Path, device: torch.device, settings: str)
             state.average.load_state_dict(saved["average"])
         torch.set_rng_state(saved["rng"].cpu())
         state.history, state.best = saved["history"], saved["best"]
+        state.room.at_once = saved.get("at_once")
         weights = save({k: v.cpu() for k, v in state.best["weights"].items()})
     except (RuntimeError, LookupError, ValueError, TypeError, AttributeError):
         raise InputError(f"{path}: {NO_CHECKPOINT}") from None

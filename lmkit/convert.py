@@ -16,7 +16,7 @@ import pandas as pd
 
 from lmkit.coco import coco_of
 from lmkit.fields import InputError
-from lmkit.files import path_of, read_yaml, write_json, write_text
+from lmkit.files import path_of, read_yaml, write_json, write_text, writing
 from lmkit.formats import read_dataset, stray_images
 from lmkit.images import image_size
 from lmkit.labelme import labelme_of
@@ -85,12 +85,9 @@ def new_folder(target: Path) -> Iterator[Path]:
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target}: expected a new or empty folder, got one that has files")
-    try:
+    with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        got = error.strerror
-        raise InputError(f"{target}: expected a place to write to, got: {got}") from None
     try:
         yield part
         part.chmod(0o755)

@@ -21,7 +21,7 @@ import pandas as pd
 from lmkit.audit_repair import apply_repair
 from lmkit.faults import STRICT, Faults
 from lmkit.fields import InputError, nearest
-from lmkit.files import write_text
+from lmkit.files import write_text, writing
 from lmkit.native import key_of
 from lmkit.tables import NO_SIDE, Tables, number, rows_of
 
@@ -266,13 +266,9 @@ def _decimal(values: pd.Series) -> list[str]:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """One process at a time adds to a file of this folder; the others wait."""
-    try:
+    with writing(folder, "a folder to write to"):
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: expected a folder to write to, got: {error.strerror}"
-        ) from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -56,14 +56,23 @@ def cache_dir() -> Path:
     chosen = os.environ.get("LMKIT_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(chosen) if chosen else Path(base) / "lmkit"
-    try:
+    advice = "; name another one in LMKIT_CACHE"
+    with writing(folder, "a cache folder to write to", advice):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: expected a cache folder to write to, got: {error.strerror}; "
-            "name another one in LMKIT_CACHE"
-        ) from None
     return folder
+
+
+@contextmanager
+def writing(path: Path, what: str = "a place to write to", advice: str = "") -> Iterator[None]:
+    """A full disk, a folder that is read-only or of somebody else: one line about `path`.
+
+    Raises: InputError in place of what the system raises.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{path}: expected {what}, got: {reason}{advice}") from None
 
 
 @contextmanager
@@ -74,16 +83,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     part = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        part = Path(name)
-        yield part
-        os.chmod(part, 0o666 & ~_umask())
-        os.replace(part, path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"{path}: expected a place to write to, got: {reason}") from None
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
+            os.close(handle)
+            part = Path(name)
+            yield part
+            os.chmod(part, 0o666 & ~_umask())
+            os.replace(part, path)
     finally:
         if part is not None:
             part.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -14,6 +15,7 @@ from lmkit.batches import Batch, Feed
 from lmkit.config import RunConfig
 from lmkit.fields import InputError
 from lmkit.geometry import apply
+from lmkit.memory import Room
 from lmkit.model import Network, heatmap_matrix
 from lmkit.targets import loss_over, targets_of
 
@@ -141,45 +143,60 @@ class Inferred:
 
 
 @torch.inference_mode()
-def infer(model: nn.Module, feed: Feed, detail: bool = False) -> Inferred:
+def infer(model: nn.Module, feed: Feed, detail: bool = False, room: Room | None = None) -> Inferred:
     """Predict all samples of a feed.
 
     Args:
         model: a network, or a ModuleList of the members of an ensemble.
         detail: say how sure each point is, too; points and loss alone take less time.
+        room: how many images memory has room for, and who is told when there are fewer.
     """
-    config, loss = feed.config, losses.build(feed.config)
-    members, sigma_px = members_of(model.eval()), window_sigma(model, feed.config)
-    partner, total, parts = feed.samples.partner, 0.0, []
-    for batch in feed.in_order(max(8, config.batch_size)):
-        active, coarse = [], []
-        for member in members:
-            levels = levels_of(member, batch.images, config)
-            targets = targets_of(batch, config, member.sigma, levels)
-            total += loss_over(levels, targets, loss).item() * len(batch.images) / len(members)
-            maps, height = levels[-1][0], targets[-1].height
-            active.append(activated(maps, member, batch.images, config, height, partner))
-            if detail and len(levels) > 1:
-                first = losses.activate(levels[0][0], config.loss, targets[0].height)
-            else:
-                first = active[-1]
-            coarse.append(first)
-        one_map = [torch.stack(active).mean(0)]
-        read = one_map if config.ensemble_by == "maps" else active
-        found = torch.stack([points_of(maps, batch.to_input, config, sigma_px) for maps in read])
-        middle = found.quantile(0.5, 0) if config.ensemble_by == "median" else found.mean(0)
-        sure = torch.stack([confidence(maps, config, sigma_px) for maps in read]).mean(0)
-        part = {"points": middle, "peak": sure.cpu()}
-        if detail:
-            stride = levels[0][1]
-            part["ere_mm"] = _spread_of(one_map[0], middle, batch, config)
-            part |= _modes_of(torch.stack(coarse).mean(0), batch, stride, sigma_px)
-        if detail and len(members) > 1:
-            each = [points_of(maps, batch.to_input, config, sigma_px) for maps in active]
-            part["members_mm"] = spread_mm(torch.stack(each), batch.spacing_mm)
-        parts.append(part)
+    room, total, parts = room or Room(), 0.0, []
+    read = partial(_read, model.eval(), feed, losses.build(feed.config), detail)
+    for batch in feed.in_order(max(8, feed.config.batch_size)):
+        found = room.fit(len(batch), lambda rows, all_=batch: [read(all_.part(k)) for k in rows])
+        for part, loss in found:
+            parts.append(part)
+            total += loss * len(part["points"])
     whole = {key: torch.cat([part[key] for part in parts]).numpy() for key in parts[0]}
     return Inferred(loss=total / len(feed), **whole)
+
+
+Found = dict[str, Tensor]  # fields of Inferred, of some samples
+
+
+def _read(
+    model: nn.Module, feed: Feed, loss_of: losses.Loss, detail: bool, batch: Batch
+) -> tuple[Found, float]:
+    """What a model says of a batch, and its loss."""
+    config, partner, loss = feed.config, feed.samples.partner, 0.0
+    members, sigma_px = members_of(model), window_sigma(model, config)
+    active, coarse = [], []
+    for member in members:
+        levels = levels_of(member, batch.images, config)
+        targets = targets_of(batch, config, member.sigma, levels)
+        loss += loss_over(levels, targets, loss_of).item() / len(members)
+        maps, height = levels[-1][0], targets[-1].height
+        active.append(activated(maps, member, batch.images, config, height, partner))
+        if detail and len(levels) > 1:
+            first = losses.activate(levels[0][0], config.loss, targets[0].height)
+        else:
+            first = active[-1]
+        coarse.append(first)
+    one_map = [torch.stack(active).mean(0)]
+    read = one_map if config.ensemble_by == "maps" else active
+    found = torch.stack([points_of(maps, batch.to_input, config, sigma_px) for maps in read])
+    middle = found.quantile(0.5, 0) if config.ensemble_by == "median" else found.mean(0)
+    sure = torch.stack([confidence(maps, config, sigma_px) for maps in read]).mean(0)
+    part = {"points": middle, "peak": sure.cpu()}
+    if detail:
+        stride = levels[0][1]
+        part["ere_mm"] = _spread_of(one_map[0], middle, batch, config)
+        part |= _modes_of(torch.stack(coarse).mean(0), batch, stride, sigma_px)
+    if detail and len(members) > 1:
+        each = [points_of(maps, batch.to_input, config, sigma_px) for maps in active]
+        part["members_mm"] = spread_mm(torch.stack(each), batch.spacing_mm)
+    return part, loss
 
 
 def _spread_of(maps: Tensor, points: Tensor, batch: Batch, config: RunConfig) -> Tensor:

@@ -27,7 +27,7 @@ from lmkit.data import open_for
 from lmkit.ensembles import joined_folder
 from lmkit.evaluate import summary_table
 from lmkit.fields import InputError, nearest
-from lmkit.files import atomic_path, plain_yaml, project_root, read_yaml
+from lmkit.files import atomic_path, plain_yaml, project_root, read_yaml, writing
 from lmkit.parameters import configure
 from lmkit.runs import run_folder
 from lmkit.sidebyside import benchmark_folder
@@ -62,14 +62,15 @@ def execute(name: str, parameters: dict[str, Any]) -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / source.name
         try:
-            papermill.execute_notebook(
-                source,
-                output,
-                parameters,
-                progress_bar=False,
-                stdout_file=sys.stdout,
-                shutdown_kernel="immediate",  # all is written; a kernel with torch leaves slowly
-            )
+            with writing(output):
+                papermill.execute_notebook(
+                    source,
+                    output,
+                    parameters,
+                    progress_bar=False,
+                    stdout_file=sys.stdout,
+                    shutdown_kernel="immediate",  # all is written; one with torch leaves slowly
+                )
         except (PapermillExecutionError, DeadKernelError) as error:
             kept = folder.parent / f"{folder.name}.{name}.failed.ipynb"
             _move(output, kept)

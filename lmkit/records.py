@@ -24,7 +24,14 @@ from lmkit.config import RunConfig
 from lmkit.data import Dataset
 from lmkit.evaluate import score
 from lmkit.fields import InputError
-from lmkit.files import atomic_path, project_root, remove_stale_parts, write_json, write_text
+from lmkit.files import (
+    atomic_path,
+    project_root,
+    remove_stale_parts,
+    write_json,
+    write_text,
+    writing,
+)
 from lmkit.inference import pick_device, pick_precision
 from lmkit.model import plain_weights
 from lmkit.runs import Run, find_run, run_folder
@@ -77,7 +84,9 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises: InputError when another process holds it.
     """
-    with (folder / ".lock").open("w") as file:
+    with writing(folder / ".lock"):
+        file = (folder / ".lock").open("w")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

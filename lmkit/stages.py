@@ -13,6 +13,7 @@ from lmkit.config import RunConfig
 from lmkit.data import Dataset, open_for
 from lmkit.evaluate import predict_samples
 from lmkit.fields import InputError
+from lmkit.files import writing
 from lmkit.inference import pick_device
 from lmkit.records import locked, start_run, write_members, write_scores
 from lmkit.redraws import redraw
@@ -77,7 +78,8 @@ def train_members(
         log(f"member {k + 1} of {config.ensemble}, seed {config.seed + k}")
         alone = config.model_copy(update={"seed": config.seed + k, "ensemble": 1})
         folder = run.folder / "members" / str(k)
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         model, history = fit(alone, samples, canvas, folder, on_epoch, log)
         members.append(model)
         histories.append(history)

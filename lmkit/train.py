@@ -6,23 +6,25 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.autograd.profiler import record_function as span
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from lmkit import losses
-from lmkit.batches import Feed
+from lmkit.batches import Batch, Feed
 from lmkit.canvas import Canvas
 from lmkit.checkpoints import State, restore_state, save_state
 from lmkit.config import RunConfig
 from lmkit.fields import InputError
 from lmkit.inference import infer, levels_of, pick_device
+from lmkit.memory import Room
 from lmkit.metrics import radial_error_mm, summarise
 from lmkit.model import build, plain_weights
 from lmkit.parameters import settings_hash
@@ -57,6 +59,7 @@ def fit(
     device = pick_device(config)
     train, val = (Feed(samples.split(name), canvas, config, device) for name in ("train", "val"))
     state = start(config, len(samples.landmarks), device)
+    state.room = Room(least=3 if one_pixel_deep(config) else 1, log=log)
     if folder is not None and (folder / "checkpoint.pt").exists():
         restore_state(state, folder / "checkpoint.pt", device, settings_hash(config))
         log(f"resumed after epoch {state.epoch} of {config.epochs}")
@@ -65,6 +68,8 @@ def fit(
             log(f"stopped early: {config.monitor} has not improved for {config.early_stop} epochs")
             break
         row = train_epoch(state, train, config) | _validate(state, val)
+        check_finite(row, "val_loss", config)
+        check_finite(row, "val_mre_mm", config)
         line = _finish_epoch(state, row, config)
         if folder is not None:
             save_state(state, folder, settings_hash(config))
@@ -102,14 +107,18 @@ def check_batches(config: RunConfig, n: int) -> None:
     Args:
         n: training samples.
     """
-    deepest = (config.step_px, config.step_px)
-    one_pixel = any(config.sized(scale) == deepest for scale in config.scales)
-    if one_pixel and (config.batch_size == 1 or n % config.batch_size == 1):
+    if one_pixel_deep(config) and (config.batch_size == 1 or n % config.batch_size == 1):
         raise InputError(
             f"batch_size: expected no batch of one image, for the deepest level of the network is "
             f"one pixel, got {config.batch_size} with {n} training images; enlarge input_hw or "
             "scales"
         )
+
+
+def one_pixel_deep(config: RunConfig) -> bool:
+    """Whether the deepest level of the network is a single pixel, at one of the scales."""
+    deepest = (config.step_px, config.step_px)
+    return any(config.sized(scale) == deepest for scale in config.scales)
 
 
 def start(config: RunConfig, n_maps: int, device: torch.device) -> State:
@@ -172,21 +181,14 @@ def train_epoch(state: State, feed: Feed, config: RunConfig) -> dict[str, float]
     )
     for step, batch in enumerate(batches):
         lr = group["lr"] = cut * lr_factor(config, state.epoch + (step + 1) / steps, epochs)
-        with span("forward"):
-            levels = levels_of(model, batch.images, config)
-        with span("targets and loss"):
-            targets = targets_of(batch, config, model.sigma, levels)
-            loss = loss_over(levels, targets, loss_of)
-        with span("backward"):
-            state.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+        loss = state.room.fit(len(batch), partial(gradients, state, batch, config, loss_of))
         with span("optimiser"):
             limit = config.clip_norm or math.inf
             norms.append(nn.utils.clip_grad_norm_(model.parameters(), limit).detach())
             state.optimiser.step()
             if state.average is not None:
                 state.average.update_parameters(model)
-        total += loss.detach() * len(batch.images)
+        total += loss * len(batch)
     group["lr"] = cut
     norm = torch.stack(norms).cpu()
     seconds = time.perf_counter() - start
@@ -199,17 +201,51 @@ def train_epoch(state: State, feed: Feed, config: RunConfig) -> dict[str, float]
         "images_per_s": len(feed) / seconds,
         "seconds": seconds,
     }
-    if not math.isfinite(row["train_loss"]):
-        raise InputError(
-            f"train_loss: expected a finite number, got {row['train_loss']} in epoch "
-            f"{state.epoch + 1}; lower lr (now {row['lr']:g}) or set clip_norm"
-        )
+    check_finite(row, "train_loss", config)
     return row
+
+
+def check_finite(row: dict[str, float], key: str, config: RunConfig) -> None:
+    """Refuse to go on from weights that are lost. Raises: InputError."""
+    if not math.isfinite(row[key]):
+        raise InputError(
+            f"{key}: expected a finite number, got {row[key]} in epoch {row['epoch']}; what was "
+            f"kept is that of the epoch before; lower lr (now {config.lr:g}) or set clip_norm, "
+            "under another run name"
+        )
+
+
+def gradients(
+    state: State, batch: Batch, config: RunConfig, loss_of: losses.Loss, parts: list[slice]
+) -> Tensor:
+    """Put the gradients of a batch's loss into the weights.
+
+    Args:
+        parts: samples computed at once. Of several the loss is that of the whole batch, but batch
+            norm sees each part alone.
+    Returns: the loss, detached.
+    """
+    state.optimiser.zero_grad(set_to_none=True)
+    counts = (~batch.points.isnan().any(-1)).sum(-1)  # (B,) annotated landmarks
+    total = torch.zeros((), device=batch.images.device)
+    for rows in parts:
+        some = batch.part(rows)
+        with span("forward"):
+            levels = levels_of(state.model, some.images, config)
+        with span("targets and loss"):
+            targets = targets_of(some, config, state.model.sigma, levels)
+            loss = loss_over(levels, targets, loss_of)
+            if len(parts) > 1:
+                loss = loss * counts[rows].sum() / counts.sum().clamp(min=1)
+        with span("backward"):
+            loss.backward()
+        total += loss.detach()
+    return total
 
 
 def _validate(state: State, feed: Feed) -> dict[str, float]:
     start = time.perf_counter()
-    found = infer(state.judged, feed)
+    found = infer(state.judged, feed, room=state.room)
     errors = radial_error_mm(found.points, feed.samples.points, feed.samples.spacing_mm[:, None])
     summary = summarise(errors)
     return {

@@ -13,7 +13,7 @@ import yaml
 
 from lmkit.coco import coco_of
 from lmkit.fields import InputError
-from lmkit.files import write_json, write_text
+from lmkit.files import write_json, write_text, writing
 from lmkit.images import image_size
 from lmkit.labelme import labelme_of
 from lmkit.tables import Tables
@@ -123,11 +123,9 @@ def _second(tables: Tables) -> Notes:
 
 
 def _copy(path: Path, to: Path) -> None:
-    try:
+    with writing(to):
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, to)
-    except OSError as error:
-        raise InputError(f"{to}: expected a place to write to, got: {error.strerror}") from None
 
 
 WRITERS: dict[str, Callable[..., Notes]] = {
