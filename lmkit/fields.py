@@ -61,10 +61,14 @@ def unit_of(field: FieldInfo) -> str:
     return str(extra["unit"]) if isinstance(extra, dict) else ""
 
 
-def one_of(choices: Mapping[str, str]) -> BeforeValidator:
-    """Of a text field: it takes the keys of `choices`; false, no, off mean none where allowed."""
+class OneOf:
+    """Checks a text field: it takes the keys of `choices`; false, no, off mean none if allowed."""
 
-    def check(value: object) -> str:
+    def __init__(self, choices: Mapping[str, str]) -> None:
+        self.choices = choices
+
+    def __call__(self, value: object) -> str:
+        choices = self.choices
         if "none" in choices and (value is None or str(value).lower() in ("false", "no", "off")):
             return "none"
         if isinstance(value, str) and value in choices:
@@ -73,13 +77,12 @@ def one_of(choices: Mapping[str, str]) -> BeforeValidator:
             f"expected {' | '.join(choices)}, got {value!r}{nearest(str(value), choices)}"
         )
 
-    return BeforeValidator(check, json_schema_input_type=str)
 
+class AnyOf(OneOf):
+    """Checks a text field: keys of `choices` joined by +; kept in the order of `choices`."""
 
-def any_of(choices: Mapping[str, str]) -> BeforeValidator:
-    """Of a text field: it takes keys of `choices` joined by +; kept in the order of `choices`."""
-
-    def check(value: object) -> str:
+    def __call__(self, value: object) -> str:
+        choices = self.choices
         if value is None or str(value).lower() in ("false", "no", "off", "none"):
             return "none"
         parts = [part.strip() for part in value.split("+")] if isinstance(value, str) else [value]
@@ -92,7 +95,21 @@ def any_of(choices: Mapping[str, str]) -> BeforeValidator:
             )
         return "+".join(name for name in choices if name in parts)
 
-    return BeforeValidator(check, json_schema_input_type=str)
+
+def one_of(choices: Mapping[str, str]) -> BeforeValidator:
+    """What a text field that takes one of these names is annotated with."""
+    return BeforeValidator(OneOf(choices), json_schema_input_type=str)
+
+
+def any_of(choices: Mapping[str, str]) -> BeforeValidator:
+    """What a text field that takes some of these names, joined by +, is annotated with."""
+    return BeforeValidator(AnyOf(choices), json_schema_input_type=str)
+
+
+def choices_of(field: FieldInfo) -> Mapping[str, str]:
+    """The names that a setting takes and what they mean; empty where it takes other values."""
+    checks = [getattr(check, "func", None) for check in field.metadata]
+    return next((check.choices for check in checks if isinstance(check, OneOf)), {})
 
 
 def _numbers(value: object) -> object:

@@ -28,7 +28,7 @@ from lmkit.ensembles import joined_folder
 from lmkit.evaluate import summary_table
 from lmkit.fields import InputError, nearest
 from lmkit.files import atomic_path, plain_yaml, project_root, read_yaml, writing
-from lmkit.parameters import configure
+from lmkit.parameters import configure, help_text
 from lmkit.runs import run_folder
 from lmkit.sidebyside import benchmark_folder
 from lmkit.stages import report_run
@@ -52,12 +52,7 @@ def execute(name: str, parameters: dict[str, Any]) -> Path:
     Raises: InputError for wrong parameters, before anything runs, or when a cell fails; the
         notebook with the failing cell is then kept beside the runs as <name>.failed.ipynb.
     """
-    if name not in notebook_names():
-        known = notebook_names()
-        raise InputError(
-            f"notebook: expected {' | '.join(known)}, got {name!r}{nearest(name, known)}"
-        )
-    source = project_root() / "notebooks" / f"{name}.ipynb"
+    source = _source(name)
     folder = _folder(source, parameters)
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / source.name
@@ -78,6 +73,29 @@ def execute(name: str, parameters: dict[str, Any]) -> Path:
         _move(output, folder / source.name)
     (folder.parent / f"{folder.name}.{name}.failed.ipynb").unlink(missing_ok=True)
     return folder / source.name
+
+
+def help_notebook(name: str) -> str:
+    """The parameters of a notebook, as `papermill --help-notebook` lists them, and then every
+    setting of a run, all of which any notebook takes.
+
+    Raises: InputError for a name that is no notebook's.
+    """
+    own = papermill.inspect_notebook(str(_source(name)))
+    lines = [f"{name}: its own parameters"]
+    lines += [
+        f"  {key} (default {about['default']}): {about['help']}" for key, about in own.items()
+    ]
+    return "\n".join([*lines, "and the settings of a run, each by -p too", help_text()])
+
+
+def _source(name: str) -> Path:
+    if name not in notebook_names():
+        known = notebook_names()
+        raise InputError(
+            f"notebook: expected {' | '.join(known)}, got {name!r}{nearest(name, known)}"
+        )
+    return project_root() / "notebooks" / f"{name}.ipynb"
 
 
 def _said(error: PapermillExecutionError | DeadKernelError) -> str:
@@ -149,11 +167,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("notebook", nargs="*", help="such as 03_train; several run one by one")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"))
     parser.add_argument("-f", action="append", default=[], metavar="FILE", help="YAML parameters")
+    parser.add_argument(
+        "--help-notebook", action="store_true", help="what a notebook's parameters may be"
+    )
     parser.add_argument("--refresh", action="store_true", help="rewrite the committed outputs")
     given = parser.parse_args(arguments)
     if not given.notebook and not given.refresh:
         parser.error(f"name a notebook: {', '.join(notebook_names())}")
     try:
+        if given.help_notebook:
+            print(*(help_notebook(name) for name in given.notebook), sep="\n\n")
+            return 0
         if given.refresh:
             for name in given.notebook or notebook_names():
                 refresh(name)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.config import RunConfig, make_config
-from lmkit.fields import InputError, nearest, unit_of
+from lmkit.fields import InputError, choices_of, nearest, unit_of
 from lmkit.files import path_of, project_root, read_yaml
 
 WHERE_NOT_WHAT = {"run", "outputs", "dataset", "side", "preset", "device"}  # not in a run's hash
@@ -163,6 +163,18 @@ def describe(config: RunConfig, asked: Mapping[str, object] | None = None) -> st
             f"{key:17} {shown or '-':17} {unit:18} {origin:10} {field.description}".rstrip()
         )
     return "\n".join(rows)
+
+
+def help_text() -> str:
+    """Every setting that any notebook takes: default, unit, one line of help, what it may be."""
+    lines = []
+    for key, field in RunConfig.model_fields.items():
+        default, unit = field.default, unit_of(field)
+        shown = " ".join(f"{v:g}" for v in default) if isinstance(default, tuple) else str(default)
+        stated = " ".join(filter(None, ["default", shown.lower() or "empty", unit]))
+        lines.append(f"  {key} ({stated}): {field.description}")
+        lines += [f"      {name:15} {means}" for name, means in choices_of(field).items()]
+    return "\n".join(lines)
 
 
 def settings_hash(config: RunConfig) -> str:

@@ -233,5 +233,7 @@ def build_side(side: Side) -> None:
     side.teeth.append(restored(side, side.m2, 7))
     if side.rng.random() < side.level.burnt_out:
         side.cases.append("burnt_out")
+    if side.rng.random() < side.level.ghost:
+        side.cases.append("ghost")
     if side.look_alike and third.erupted:
         side.cases.append("look_alike_row")

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 from lmkit.phantom_bones import background
-from lmkit.phantom_layout import DRAW_STREAM, Anatomy
-from lmkit.phantom_shape import HW
+from lmkit.phantom_layout import DRAW_STREAM, GHOST_STREAM, Anatomy
+from lmkit.phantom_shape import HW, SIDES
 from lmkit.phantom_teeth import (
     Tooth,
     clipped_box,
@@ -110,6 +110,19 @@ def _marker(a: np.ndarray, anatomy: Anatomy) -> None:
     a[y : y + bits.shape[0], x : x + bits.shape[1]] += 0.7 * bits
 
 
+def _ghosts(a: np.ndarray, anatomy: Anatomy) -> None:
+    """What lies far outside the sharp layer, on the other side: a wide bright shadow."""
+    y, x = np.arange(HW[0], dtype=np.float32)[:, None], np.arange(HW[1], dtype=np.float32)
+    for k, side in enumerate(SIDES):
+        if "ghost" not in anatomy.cases[side]:
+            continue
+        rng = np.random.default_rng([anatomy.seed, anatomy.index, GHOST_STREAM, k])
+        strength, width, height = rng.uniform((0.2, 45, 35), (0.5, 95, 75))
+        middle = anatomy.points[side].mean(axis=0) + rng.normal(0, 35, 2)
+        across = ((x - middle[0]) / width) ** 2 + ((y - middle[1]) / height) ** 2
+        a += (strength * np.exp(-0.5 * across)).astype(np.float32)
+
+
 def render(anatomy: Anatomy) -> np.ndarray:
     """See `lmkit.phantom.draw`."""
     rng = np.random.default_rng([anatomy.seed, anatomy.index, DRAW_STREAM])
@@ -118,4 +131,5 @@ def render(anatomy: Anatomy) -> np.ndarray:
         _add_tooth(a, bone, tooth)
     if anatomy.film.marker:
         _marker(a, anatomy)
+    _ghosts(a, anatomy)
     return _expose(a, anatomy, rng)

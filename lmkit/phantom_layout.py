@@ -9,7 +9,7 @@ from lmkit.phantom_shape import HW, SIDES, jaw_x, sample_shape, to_side
 from lmkit.phantom_side import Difficulty, Side
 from lmkit.phantom_teeth import Tooth
 
-SHAPE_STREAM, TEETH_STREAM, DRAW_STREAM = 1, 2, 3
+SHAPE_STREAM, TEETH_STREAM, DRAW_STREAM, GHOST_STREAM = 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def build(seed: int, index: int, level: Difficulty) -> Anatomy:
     rng = np.random.default_rng([seed, index, TEETH_STREAM])
     film, exposure = _film(rng, level)
     strong = rng.random() < level.strong_shift
-    shift = rng.normal(0, 22 if strong else 6)
+    shift = rng.normal(0, 32 if strong else 9)
     axis, middle_y = _midline(points, shift, rng)
     general = tuple(case for case in (exposure, "strong_shift" * strong) if case)
     teeth, cases = [], {}

@@ -19,24 +19,27 @@ class Difficulty:
     missing_first_molar: float = 0.25
     missing_when_mesial: float = 0.35  # added to it where the second molar sits far forward
     gap_closed: float = 0.6  # of missing teeth: the gap was closed by drifted neighbours
-    missing_premolar: float = 0.15
+    missing_premolar: float = 0.22
     missing_other: float = 0.04  # per remaining tooth, upper teeth included
     twin_third_molar: float = 0.75  # of erupted third molars: as large and upright as the second
-    fourth_molar: float = 0.35
+    fourth_molar: float = 0.45
     look_alike_row: float = 0.15  # no first molar and a fourth: looks like first to third
     look_alike_drifted: float = 0.5  # added to it for a second molar in the first one's place
     fourth_when_mesial: float = 1.0  # added to fourth_molar there
     extra_when_distal: float = 0.4  # a molar-like tooth in front, for one in the third one's place
     tooth_germ: float = 0.30  # of unerupted third molars: a crown with hardly any root
     burnt_out: float = 0.28  # air of the throat wipes out what lies behind the second molar
-    faint_third_molar: float = 0.28  # hardly any contrast, so that the second looks like the last
+    faint_third_molar: float = 0.35  # hardly any contrast, so that the second looks like the last
+    ghost: float = (
+        0.15  # a bright shadow, such as an earring's from the other side, over the molars
+    )
     deciduous_molar: float = 0.30  # a molar where the second premolar should be
     filling: float = 0.30  # per molar; premolars half of it
     metal_crown: float = 0.05  # per molar
     root_filling: float = 0.08  # per molar and premolar
-    over_exposed: float = 0.18  # per patient
+    over_exposed: float = 0.22  # per patient
     under_exposed: float = 0.16  # per patient
-    strong_shift: float = 0.35  # per patient: badly positioned, off centre
+    strong_shift: float = 0.5  # per patient: badly positioned, off centre
 
 
 DIFFICULTY = Difficulty()

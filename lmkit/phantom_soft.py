@@ -34,7 +34,7 @@ def frame(anatomy: Anatomy, side: str) -> Frame:
     x0 = anatomy.midline_x if side == "left" else HW[1] - 1 - anatomy.midline_x
     x2, neck = jaw_x(p, side), p[2:4, 1].mean()
     shape = anatomy.jaw[SIDES.index(side)].copy()
-    x2 += 20 * shape[12]  # bones must not give away which molar is the second
+    x2 += 34 * shape[12]  # bones must not give away which molar is the second
     shape[0] = anatomy.jaw[0, 0]  # the chin has one height
     burnt = "burnt_out" in anatomy.cases[side]
     number = {"left": 39, "right": 49}[side]

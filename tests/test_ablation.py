@@ -6,7 +6,17 @@ import torch
 import yaml
 from conftest import write_native
 
-from lmkit import ablation, choices, evidence, findings, grid, loss_common, loss_maps, losses
+from lmkit import (
+    ablation,
+    choices,
+    evidence,
+    findings,
+    grid,
+    loss_common,
+    loss_maps,
+    losses,
+    notebooks,
+)
 from lmkit.config import InputError, make_config
 from lmkit.files import project_root
 from lmkit.parameters import read_preset
@@ -64,6 +74,7 @@ def test_a_loss_that_is_registered_is_a_setting_and_a_strategy_at_once(tmp_path,
     monkeypatch.setattr(loss_maps, "huber", huber, raising=False)
     monkeypatch.setitem(choices.LOSSES, "huber", "Huber's, of the maps")
     config = make_config({"loss": "huber", "amplitude": 1})
+    assert "huber           Huber's, of the maps" in notebooks.help_notebook("03_train")
     maps = torch.tensor([0.5, 3.0]).view(1, 2, 1, 1).expand(1, 2, 2, 3)
     one = torch.ones(1, 2)
     goal = losses.Target(0 * maps, torch.zeros(1, 2, 2), torch.ones(1, 2, 2), one, one, one)

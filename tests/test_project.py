@@ -12,7 +12,7 @@ import nbformat
 import pytest
 import yaml
 
-from lmkit import parameters, runs
+from lmkit import choices, notebooks, parameters, runs
 from lmkit.config import RunConfig
 from lmkit.notebooks import notebook_names
 
@@ -171,6 +171,20 @@ def test_papermills_help_lists_the_parameters_with_types_and_comments():
         "outputs: str",
     ):
         assert line in done.stdout
+
+
+def test_our_own_help_lists_every_setting_with_what_it_may_be(capsys):
+    assert notebooks.main(["04_evaluate", "--help-notebook"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("  members (default") for line in said), "the notebook's own"
+    for key, field in RunConfig.model_fields.items():
+        (line,) = [
+            line for line in said if line.startswith(f"  {key} (default") and '"' not in line
+        ]
+        assert line.endswith(field.description)
+    names = [line.split()[0] for line in said if line.startswith("      ")]
+    assert set(names) >= {*choices.LOSSES, *choices.DECODERS, *choices.SIDES}
+    assert notebooks.main(["3_train", "--help-notebook"]) == 1
 
 
 def test_importing_lmkit_is_light():
