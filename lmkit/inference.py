@@ -154,8 +154,7 @@ def infer(model: nn.Module, feed: Feed, detail: bool = False, room: Room | None 
     room, total, parts = room or Room(), 0.0, []
     read = partial(_read, model.eval(), feed, losses.build(feed.config), detail)
     for batch in feed.in_order(max(8, feed.config.batch_size)):
-        found = room.fit(len(batch), lambda rows, all_=batch: [read(all_.part(k)) for k in rows])
-        for part, loss in found:
+        for part, loss in room.fit(len(batch), partial(read, batch)):
             parts.append(part)
             total += loss * len(part["points"])
     whole = {key: torch.cat([part[key] for part in parts]).numpy() for key in parts[0]}
@@ -166,9 +165,20 @@ Found = dict[str, Tensor]  # fields of Inferred, of some samples
 
 
 def _read(
+    model: nn.Module,
+    feed: Feed,
+    loss_of: losses.Loss,
+    detail: bool,
+    batch: Batch,
+    parts: list[slice],
+) -> list[tuple[Found, float]]:
+    """What a model says of each part of a batch, and its loss."""
+    return [_read_part(model, feed, loss_of, detail, batch.part(rows)) for rows in parts]
+
+
+def _read_part(
     model: nn.Module, feed: Feed, loss_of: losses.Loss, detail: bool, batch: Batch
 ) -> tuple[Found, float]:
-    """What a model says of a batch, and its loss."""
     config, partner, loss = feed.config, feed.samples.partner, 0.0
     members, sigma_px = members_of(model), window_sigma(model, config)
     active, coarse = [], []
