@@ -83,9 +83,10 @@ def _check(given: argparse.Namespace) -> list[str]:
         where = ", ".join(text for text in (row.image, place) if text)
         does = f"; {row.to_do}" if row.to_do else ""
         got = f", got {row.got}" if row.got else ""
-        lines.append(f"{row.problem}: {where}: expected {row.expected}{got}{does}")
-    n_stops = int(check.problems["stops"].astype(bool).sum())
-    return [*lines, f"{len(check.problems)} problems, {n_stops} of them have to be mended"]
+        said = f"expected {row.expected}{got}{does}"
+        lines.append(": ".join(part for part in (row.problem, where, said) if part))
+    n, n_stops = len(check.problems), int(check.problems["stops"].astype(bool).sum())
+    return [*lines, f"{n} problem{'s' * (n != 1)}, {n_stops} of them to be mended before training"]
 
 
 COMMANDS = {"check": _check, "convert": _convert, "predictions": _predictions}

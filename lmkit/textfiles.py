@@ -8,6 +8,7 @@ from __future__ import annotations
 import filecmp
 import math
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ Points = dict[tuple[str, str], list[tuple[float, float]]]  # of an image and sid
 def read_text_files(folder: Path, faults: Faults = STRICT) -> Tables:
     """images/<side>/*.png with annotations/<side>/<image>.txt, a line `x,y` per landmark.
 
-    A line with nothing but the comma is a landmark that is not annotated. The same file under both
+    A line with nothing but the comma is a landmark that is not annotated; lines of one number after
+    the points are left out. The same file under both
     sides is one image. The patient is the file's name. An optional dataset.yaml gives name,
     landmarks (their names), spacing_mm: [x, y], measurements, citation, licence and, for several
     readers, `readers: average` (the default: the mean of those who marked a point) or
@@ -52,10 +54,12 @@ def read_text_files(folder: Path, faults: Faults = STRICT) -> Tables:
     readings: dict[str, pd.DataFrame] = {}
     paths: dict[str, Path] = {}
     names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     for reader, labels in _readers(folder, about).items():
         points, files, found = _read_labels(folder, labels, faults)
         names, paths = _check_counts(points, files, about, labels, faults), paths | found
         readings[reader] = _landmarks(points, names)
+        notes += _note_of_classes(files.values())
     landmarks, second = _combined(readings, about)
     landmarks = landmarks[landmarks["image"].isin(paths)]
     labelled = set(landmarks["image"])
@@ -80,6 +84,7 @@ def read_text_files(folder: Path, faults: Faults = STRICT) -> Tables:
         measurements=measurements,
         second_reading=second,
         skipped=tuple(Fault(i, f"{i}: no point") for i in paths if i not in labelled),
+        notes=notes,
     )
 
 
@@ -199,6 +204,7 @@ def _identity(path: Path, side: str, folder: Path, sides: tuple[str, ...]) -> st
 def _read_points(path: Path, image: Path) -> list[tuple[float, float]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = lines[: len(lines) - len(_classes(lines))]
     except FileNotFoundError:
         raise InputError(f"{image}: expected its landmarks in {path}, which is missing") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -215,6 +221,25 @@ def _read_points(path: Path, image: Path) -> list[tuple[float, float]]:
         else:
             points.append((number(cells[0], "x", where), number(cells[1], "y", where)))
     return points
+
+
+def _classes(lines: list[str]) -> list[str]:
+    """Lines of one number each at a file's end, two or more: the classes that some data sets, such
+    as that of the ISBI 2015 challenge, have there; they are no points."""
+    last = max((row for row, line in enumerate(lines, 1) if "," in line), default=len(lines))
+    rest = [line for line in lines[last:] if line.strip()]
+    alone = len(rest) > 1 and all(line.strip().isdecimal() for line in rest)
+    return lines[last:] if alone else []
+
+
+def _note_of_classes(files: Iterable[Path]) -> tuple[str, ...]:
+    """What is said of such lines."""
+    found = [path for path in files if _classes(path.read_text("utf-8-sig").splitlines())]
+    return (
+        (f"lines of one number after the points of {len(found)} files, first {found[0]}",)
+        if found
+        else ()
+    )
 
 
 def _check_counts(

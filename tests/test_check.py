@@ -270,7 +270,7 @@ def test_the_command_line_lists_the_problems(sound, capsys):
     assert commands.main(["check", str(sound)]) == 0
     said = capsys.readouterr().out.splitlines()
     assert any("landmarks.csv row 2: expected a number, got '?'" in line for line in said)
-    assert said[-1] == "2 problems, 1 of them have to be mended"
+    assert said[-1] == "2 problems, 1 of them to be mended before training"
 
 
 def test_the_ultrasound_set_has_one_point_outside_and_copies_of_one_patient(shared_data):

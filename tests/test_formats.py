@@ -11,7 +11,7 @@ import yaml
 from conftest import SPACING, draw_cross, write_native
 from PIL import Image
 
-from lmkit import commands, convert, data
+from lmkit import commands, convert, data, textfiles
 from lmkit.config import InputError
 from lmkit.formats import FORMATS
 from lmkit.images import image_size, read_image
@@ -161,6 +161,19 @@ def test_two_readers_are_kept_apart_where_the_dataset_names_them(pictures):
     (pictures / "dataset.yaml").write_text("readers: [bob, eve]")
     with pytest.raises(InputError, match=r"readers: expected average, or two of ann, bob, got"):
         data.open_dataset(pictures)
+
+
+def test_classes_after_the_points_are_left_out_and_it_is_said(pictures):
+    """As in the files of the ISBI 2015 challenge: points, then a class a line."""
+    folder = two_readers(pictures)
+    for path in folder.glob("annotations_ann/*.txt"):
+        path.write_text(path.read_text() + "1\n3\n2 \n\n")
+    assert points_of(data.open_dataset(folder))["a.png", "all", "tip"] == (11.5, 20)
+    (note,) = textfiles.read_text_files(folder).notes
+    assert note.startswith("lines of one number after the points of 2 files, first")
+    (folder / "annotations_ann" / "a.txt").write_text("10,20\n30\n")
+    with pytest.raises(InputError, match=r"a.txt line 2: expected x,y, got '30'"):
+        data.open_dataset(folder)
 
 
 # wide CSV
