@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -248,6 +249,23 @@ def test_enamel_ends_at_the_cervical_labels():
     flank = layers.enamel[:, : 45 - layers.box[0]].sum(axis=1)
     assert flank[rows == 57].item() > 0.1
     assert flank[rows >= 61].max() < 0.02
+
+
+def test_a_ghost_is_a_bright_shadow_over_the_molars_of_its_side_alone():
+    always, never = (replace(phantom.DIFFICULTY, ghost=share) for share in (1.0, 0.0))
+    for index in range(3):
+        with_it, without = (phantom.anatomy(4, index, level) for level in (always, never))
+        for side in phantom.SIDES:
+            assert np.array_equal(with_it.points[side], without.points[side])
+            assert "ghost" in with_it.cases[side]
+            assert "ghost" not in without.cases[side]
+        one = replace(with_it, cases=without.cases | {"left": with_it.cases["left"]})
+        added = phantom.draw(one).astype(int) - phantom.draw(without)
+        assert added.min() >= 0
+        assert added[:, :400].max() <= 1, "the right side is not touched"
+        x, y = with_it.points["left"].mean(axis=0)
+        centre = np.average(np.argwhere(added > 0), axis=0, weights=added[added > 0])
+        assert np.hypot(centre[1] - x, centre[0] - y) < 130
 
 
 def test_teeth_are_brighter_than_their_surroundings_at_the_labels(anatomies):
