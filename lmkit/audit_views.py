@@ -168,6 +168,8 @@ def _unsure(far: np.ndarray, risk: np.ndarray, judged: np.ndarray) -> tuple[np.n
     apart = uncertainty.probability(np.where(some, whole, 0.0), line)
     fails = np.maximum(apart - WRONG, apart * LEAST_OF_APART)
     known = (judged & ~lost)[:, None] & ~np.isnan(far)
+    if not known.any():  # a model that is nowhere near any label
+        return np.clip(fails, *SURE), np.full(far.shape, 0.5)
     line = uncertainty.calibrated(risk[known], far[known] > 1)
     slips = uncertainty.probability(np.where(np.isnan(risk), 0.0, risk), line)
     return np.clip(fails, *SURE), np.clip(slips, *SURE)

@@ -229,6 +229,19 @@ def test_a_poor_model_that_is_often_one_tooth_off_raises_few_false_alarms():
     assert false <= 0.02 * 600
 
 
+def test_a_model_that_is_always_lost_says_nothing():
+    """As after a few seconds of training: all evidence is that of the shape."""
+    true = head_sets(90)
+    label = moved(true, "p07.png", TOOTH)
+    rng = np.random.default_rng(3)
+    lost = seen(true)
+    lost[["x", "y"]] = rng.uniform(0, 300, (len(lost), 2))
+    found = audit_with_predictions(label, lost, row=ROW)
+    assert "p07.png" in set(found.image)
+    assert set(found.evidence) == {"shape"}
+    assert np.isfinite(found.score).all()
+
+
 def test_every_image_is_predicted_once_by_a_run_that_never_saw_its_patient(tiny, tmp_path):
     config = make_config(tiny | {"epochs": 1, "preset": "quick"})
     lines: list[str] = []

@@ -1,0 +1,89 @@
+"""The label audit with predictions of real models, out of fold, on labels with planted faults.
+
+python tests/real_folds.py --patients 300 --share 0.04 --minutes 10 --folds 2 --outputs somewhere
+
+By hand: it trains `folds` models of `minutes` each. `make test` holds the same bars with simulated
+predictions (`test_audit_predictions.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from PIL import Image
+
+from lmkit import data, phantom
+from lmkit.audit_predictions import audit_dataset
+from lmkit.config import make_config
+from lmkit.folds import out_of_fold
+from lmkit.phantom_faults import KINDS, inject_faults
+
+KEY = ["image", "side"]
+
+
+def write_faulty(folder: Path, patients: int, share: float, kinds: tuple[str, ...], seed: int):
+    """A native folder of phantom patients with faulty labels; returns what was done to them."""
+    images, labels = phantom.table(seed, patients)
+    bad, faults = inject_faults(labels, share, kinds, seed)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for index, name in enumerate(images["image"]):
+        if not (folder / "images" / name).exists():
+            Image.fromarray(phantom.draw(phantom.anatomy(seed, index))).save(
+                folder / "images" / name
+            )
+    images.assign(split="train").to_csv(folder / "images.csv", index=False)
+    bad.to_csv(folder / "landmarks.csv", index=False)
+    about = {"name": "faulty", "landmarks": list(phantom.NAMES), "sides": list(phantom.SIDES)}
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(about))
+    return faults
+
+
+def judge(found: pd.DataFrame, faults: pd.DataFrame, n_sets: int) -> pd.DataFrame:
+    """A row per kind of fault: planted, found, named right; and the false alarms."""
+    both = faults.merge(found, on=KEY, how="left")
+    both["found"] = both["cause"].notna()
+    both["named"] = both["cause"] == both["fault"]
+    table = both.groupby("fault").agg(planted=("found", "size"), found=("found", "sum"))
+    table["recall"] = table["found"] / table["planted"]
+    table["named right"] = both[both["found"]].groupby("fault")["named"].mean()
+    alarms = found.merge(faults[KEY], on=KEY, how="left", indicator=True)
+    false = int((alarms["_merge"] == "left_only").sum())
+    table.loc["false alarms"] = [n_sets - len(faults), false, false / (n_sets - len(faults)), None]
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--patients", type=int, default=300)
+    parser.add_argument("--share", type=float, default=0.04)
+    parser.add_argument("--kinds", nargs="+", default=[k for k in KINDS if k != "duplicate"])
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--folds", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--outputs", type=Path, required=True)
+    given = parser.parse_args()
+    folder = given.outputs / "faulty"
+    faults = write_faulty(folder, given.patients, given.share, tuple(given.kinds), given.seed)
+    config = make_config(
+        {
+            **{"preset": "recommended", "dataset": str(folder), "side": "both"},
+            **{"max_minutes": given.minutes, "outputs": str(given.outputs), "run": "recommended"},
+        }
+    )
+    seen = out_of_fold(config, given.folds)
+    clean = data.open_dataset(folder)
+    truth = phantom.table(given.seed, given.patients)[1].rename(columns={"x": "x0", "y": "y0"})
+    far = seen.merge(truth, on=[*KEY, "landmark"]).merge(clean.images, on="image")
+    dx = (far["x"] - far["x0"]) * far["spacing_x_mm"]
+    dy = (far["y"] - far["y0"]) * far["spacing_y_mm"]
+    error = (dx**2 + dy**2) ** 0.5
+    print(f"models: median {error.median():.2f} mm, {100 * (error > 4).mean():.1f} % beyond 4 mm")
+    found = audit_dataset(clean, seen)
+    print(judge(found, faults, clean.landmarks.groupby(KEY).ngroups).round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()
