@@ -164,6 +164,8 @@ def read_yaml(path: Path, *, aliases: bool = True) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: expected a YAML file, found none") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected a readable YAML file, got {error}") from None
     value = plain_yaml(text, str(path), aliases=aliases)

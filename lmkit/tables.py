@@ -101,11 +101,12 @@ def rows_of(
             separator = _separator(file.readline())
             file.seek(0)
             reader = csv.DictReader(file, delimiter=separator)
-            _check_header(path, list(reader.fieldnames or []), required, optional)
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+            _check_header(path, list(reader.fieldnames), required, optional)
             for cells in reader:
                 if any(cells.pop(None, [])):
                     raise InputError(
-                        f"{path} row {reader.line_num}: expected {len(reader.fieldnames or [])} "
+                        f"{path} row {reader.line_num}: expected {len(reader.fieldnames)} "
                         "cells, got more; is there a decimal comma?"
                     )
                 row = {name: (text or "").strip() for name, text in cells.items()}
@@ -113,7 +114,13 @@ def rows_of(
                     row = {name: DECIMAL.sub(r"\1.\2", text) for name, text in row.items()}
                 if any(row.values()):
                     rows.append((reader.line_num, row))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except FileNotFoundError:
+        raise InputError(f"{path}: expected a CSV file, found none") from None
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path}: expected UTF-8 text, got another encoding; save it as `CSV UTF-8`"
+        ) from None
+    except (OSError, csv.Error) as error:
         raise InputError(f"{path}: expected a readable CSV file, got: {error}") from None
     if not rows:
         raise InputError(f"{path}: expected rows under the header, got none")

@@ -194,7 +194,7 @@ def test_a_wrong_grid_stops_with_one_line(tmp_path, changed, expected):
         ({"side": "both"}, "side: expected left, right or nothing"),
         ({"epochs": "ten"}, "epochs: expected a valid integer"),
         ({"run": "../else"}, "run: expected up to 100 letters"),
-        ({"grid": "no/such.yaml"}, "no/such.yaml: expected a readable YAML file"),
+        ({"grid": "no/such.yaml"}, "no/such.yaml: expected a YAML file, found none"),
     ],
 )
 def test_a_wrong_parameter_of_05_stops_with_one_line(given, expected):

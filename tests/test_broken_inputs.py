@@ -89,13 +89,13 @@ def a_header_alone(folder):
     native(folder, landmarks="image,landmark,x,y\n")
 
 
-@breaks("images.csv: expected a readable CSV file, got: 'utf-8' codec can't decode")
+@breaks("images.csv: expected UTF-8 text, got another encoding; save it")
 def another_encoding(folder):
     native(folder)
     (folder / "images.csv").write_bytes("image,patient\na.png,Müller\n".encode("latin-1"))
 
 
-@breaks("images.csv: expected a readable CSV file, got: 'utf-8' codec can't decode")
+@breaks("images.csv: expected UTF-8 text, got another encoding; save it")
 def utf_16(folder):
     native(folder)
     (folder / "images.csv").write_bytes("image,patient\na.png,1\n".encode("utf-16"))

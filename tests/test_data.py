@@ -320,3 +320,11 @@ def test_the_ultrasound_set_opens_with_its_point_outside_the_image(shared_data):
     assert (points[..., 1] < -0.5).sum() == 1
     assert ds.spacing_mm.min() == pytest.approx(0.049, abs=1e-3)
     assert not math.isnan(ds.spacing_mm.max())
+
+
+def test_spaces_around_column_names_do_not_count(native):
+    path = native / "landmarks.csv"
+    path.write_text(
+        path.read_text().replace("image,side,landmark,x,y", "image, side, landmark,x ,y")
+    )
+    assert len(data.open_dataset(native).landmarks) == 48
