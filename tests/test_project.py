@@ -238,3 +238,13 @@ def test_the_readme_states_what_the_example_runs_hold(folder):
         f"{100 * test['sdr']['2']:.1f} ({100 * low:.1f}–{100 * high:.1f}) |"
     )
     assert row in (ROOT / "README.md").read_text().splitlines()
+
+
+@pytest.mark.parametrize("name", [n for n in notebook_names() if n < "05"])
+def test_a_notebooks_parameters_name_the_presets_that_there_are(name):
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    (cell,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+    (line,) = (row for row in cell.source.splitlines() if row.startswith("preset: "))
+    for preset in ("quick", "before", "after", "recommended"):
+        assert preset in line
+        assert (ROOT / "params" / f"{preset}.yaml").exists()
