@@ -11,6 +11,7 @@ from lmkit import losses
 from lmkit.batches import Batch, Feed
 from lmkit.config import RunConfig
 from lmkit.inference import levels_of, members_of, points_of, spread_mm, window_sigma
+from lmkit.memory import Room
 from lmkit.targets import targets_of
 
 JITTER = {
@@ -45,6 +46,7 @@ def redraw(model: nn.Module, feed: Feed, draws: int, kind: str) -> tuple[np.ndar
     sigma_px = window_sigma(model.eval(), feed.config)
     switched = [m for m in model.modules() if isinstance(m, nn.Dropout2d) and kind == "dropout"]
     generator, means, spreads = torch.Generator().manual_seed(feed.config.seed), [], []
+    room = Room()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(feed.config.seed)
         for layer in switched:
@@ -52,12 +54,23 @@ def redraw(model: nn.Module, feed: Feed, draws: int, kind: str) -> tuple[np.ndar
         for start in range(0, len(feed), 8):
             rows = np.arange(start, min(start + 8, len(feed)))
             seen = (feed.batch(rows, generator if kind == "tta" else None) for _ in range(draws))
-            points = torch.stack([_guess(model, feed.config, batch, sigma_px) for batch in seen])
+            points = torch.stack([_guesses(model, feed.config, b, sigma_px, room) for b in seen])
             spacing = torch.from_numpy(feed.samples.spacing_mm[rows])
             means.append(points.mean(0).numpy())
             spreads.append(spread_mm(points, spacing).numpy())
     model.eval()
     return np.concatenate(means), np.concatenate(spreads)
+
+
+def _guesses(
+    model: nn.Module, config: RunConfig, batch: Batch, sigma_px: float, room: Room
+) -> Tensor:
+    """`_guess` of a batch, as many at once as memory has room for."""
+
+    def guess(parts: list[slice]) -> list[Tensor]:
+        return [_guess(model, config, batch.part(rows), sigma_px) for rows in parts]
+
+    return torch.cat(room.fit(len(batch), guess))
 
 
 def _guess(model: nn.Module, config: RunConfig, batch: Batch, sigma_px: float) -> Tensor:
