@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import signal
@@ -158,18 +159,21 @@ def kill_sweep(place: Path, kills: int, rng: np.random.Generator) -> int:
     plan = plan_runs("small", path, {"outputs": str(place / "swept")}, "sweep")
     command = [sys.executable, "-m", "lmkit.sweep", "--grid", str(path), "--preset", "small"]
     command += ["--run", "sweep", "--workers", "2", "-p", "outputs", str(place / "swept")]
-    done, kept = 0, dict.fromkeys((run.folder for run in plan.runs), 0)
+    done, took, kept = 0, math.inf, dict.fromkeys((run.folder for run in plan.runs), 0)
     while True:
+        begun, last = time.perf_counter(), done >= kills
+        first = math.isinf(took)  # is left alone, to know how long it takes
         with (place / "sweep.txt").open("w") as out:
             sweep = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
             try:
-                code = sweep.wait(rng.uniform(6, 24) if done < kills else 900)
+                code = sweep.wait(900 if first or last else rng.uniform(0.3, 0.9) * took)
             except subprocess.TimeoutExpired:
                 code = None
         if code is not None:
             assert code == 0, (place / "sweep.txt").read_text()[-2000:]
-            if done >= kills:
+            if last:
                 break
+            took = time.perf_counter() - begun if first else took
             shutil.rmtree(place / "swept")  # all was done: the next kills need work to interrupt
             kept = dict.fromkeys(kept, 0)
             continue

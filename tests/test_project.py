@@ -12,7 +12,8 @@ import nbformat
 import pytest
 import yaml
 
-from lmkit import choices, notebooks, parameters, runs
+import lmkit
+from lmkit import choices, notebooks, parameters, phantom, runs
 from lmkit.config import RunConfig
 from lmkit.notebooks import notebook_names
 
@@ -248,3 +249,10 @@ def test_a_notebooks_parameters_name_the_presets_that_there_are(name):
     for preset in ("quick", "before", "after", "recommended"):
         assert preset in line
         assert (ROOT / "params" / f"{preset}.yaml").exists()
+
+
+def test_version_stands_in_the_package_the_citation_and_the_changes():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["version"] == lmkit.__version__
+    assert f"\n## {lmkit.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"Phantom {phantom.VERSION}" in (ROOT / "CHANGELOG.md").read_text()
