@@ -68,8 +68,7 @@ def execute(name: str, parameters: dict[str, Any]) -> Path:
                 )
         except (PapermillExecutionError, DeadKernelError) as error:
             kept = folder.parent / f"{folder.name}.{name}.failed.ipynb"
-            _move(output, kept)
-            raise InputError(f"{name}: {_said(error)}; see {kept}") from None
+            raise InputError(f"{name}: {_said(error)}; {_keep(output, kept)}") from None
         _move(output, folder / source.name)
     (folder.parent / f"{folder.name}.{name}.failed.ipynb").unlink(missing_ok=True)
     return folder / source.name
@@ -124,6 +123,15 @@ def _move(source: Path, target: Path) -> None:
     """Move a file into place in one step, also from another file system."""
     with atomic_path(target) as part:
         part.write_bytes(source.read_bytes())
+
+
+def _keep(source: Path, target: Path) -> str:
+    """Keep a notebook that failed, and where it is; or why not, where that is why it failed."""
+    try:
+        _move(source, target)
+    except InputError as error:
+        return f"its notebook is lost: {error}"
+    return f"see {target}"
 
 
 def refresh(name: str) -> None:

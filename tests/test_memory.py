@@ -12,7 +12,19 @@ import pandas as pd
 import pytest
 import torch
 
-from lmkit import batches, canvas, checkpoints, data, files, inference, memory, runs, stages, train
+from lmkit import (
+    batches,
+    canvas,
+    checkpoints,
+    data,
+    files,
+    inference,
+    memory,
+    notebooks,
+    runs,
+    stages,
+    train,
+)
 from lmkit.config import make_config
 from lmkit.fields import InputError
 from lmkit.records import locked
@@ -289,3 +301,13 @@ def test_writing_names_the_place_the_reason_and_what_to_do(tmp_path):
         files.writing(tmp_path / "x", "a cache", "; make room"),
     ):
         raise OSError(28, "No space left on device")
+
+
+def test_a_failed_notebook_that_cannot_be_kept_does_not_hide_why_it_failed(tmp_path):
+    source = tmp_path / "03_train.ipynb"
+    source.write_text("{}")
+    assert notebooks._keep(source, tmp_path / "kept.ipynb") == f"see {tmp_path / 'kept.ipynb'}"
+    (tmp_path / "file").write_text("in the way")
+    said = notebooks._keep(source, tmp_path / "file" / "kept.ipynb")
+    assert said.startswith("its notebook is lost: ")
+    assert said.endswith("kept.ipynb: expected a place to write to, got: Not a directory")
