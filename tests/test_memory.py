@@ -310,4 +310,4 @@ def test_a_failed_notebook_that_cannot_be_kept_does_not_hide_why_it_failed(tmp_p
     (tmp_path / "file").write_text("in the way")
     said = notebooks._keep(source, tmp_path / "file" / "kept.ipynb")
     assert said.startswith("its notebook is lost: ")
-    assert said.endswith("kept.ipynb: expected a place to write to, got: Not a directory")
+    assert said.endswith("kept.ipynb: expected a place to write to, got: File exists")
