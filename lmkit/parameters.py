@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from lmkit.config import RunConfig, make_config
 from lmkit.fields import InputError, choices_of, nearest, unit_of
 from lmkit.files import path_of, project_root, read_yaml
 
+HELP = "python -m lmkit.notebooks 03_train --help-notebook explains it"
+NAMED = ("side", "dataset", "preset", "run", "outputs")  # in every notebook's parameters cell
 WHERE_NOT_WHAT = {"run", "outputs", "dataset", "side", "preset", "device"}  # not in a run's hash
 
 
@@ -80,7 +83,11 @@ def resolve(
     asked = asked_for(namespace)
     config = configure({key: value for key, value in asked.items() if key not in own})
     if not quiet:
-        print(*(f"{key:17} {namespace[key]}\n" for key in own), describe(config, asked), sep="")
+        print(
+            *(f"{key:13}  {shown(namespace[key])}\n" for key in own),
+            describe(config, asked),
+            sep="",
+        )
     return config
 
 
@@ -147,31 +154,35 @@ def _assignments(cell: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe(config: RunConfig, asked: Mapping[str, object] | None = None) -> str:
-    """The settings as a table: key, value, unit, where it came from, help."""
-    preset = read_preset(config.preset)
-    rows = []
+    """All settings as text: those that every notebook names, the preset's and those asked for as a
+    table of key, value, unit, where it came from and help; under it the others, at their defaults.
+    """
+    preset, source = read_preset(config.preset), Path(config.preset).name
+    rows, others = [], []
     for key, field in RunConfig.model_fields.items():
-        origin = "default"
-        if key in (asked or {}):
-            origin = "parameter"
-        elif key in preset:
-            origin = config.preset
-        value = getattr(config, key)
-        shown = " ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value}"
-        unit = unit_of(field)
-        rows.append(
-            f"{key:17} {shown or '-':17} {unit:18} {origin:10} {field.description}".rstrip()
-        )
-    return "\n".join(rows)
+        origin = "parameter" if key in (asked or {}) else source if key in preset else ""
+        value, unit = getattr(config, key), unit_of(field)
+        if origin or key in NAMED:
+            rows.append((key, shown(value), unit, origin or "default", field.description or ""))
+        else:
+            others.append(f"{key} {shown(value)} ·".replace(" ", "\0"))  # stays in one line
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    rest = textwrap.fill(" ".join(others), 96, break_long_words=False).replace("\0", " ")
+    return "\n".join([*lines, "", f"all else as by default ({HELP}):", rest.removesuffix(" ·")])
+
+
+def shown(value: object) -> str:
+    """A setting's value in one line; - for an empty one."""
+    text = " ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value}"
+    return text or "-"
 
 
 def help_text() -> str:
     """Every setting that any notebook takes: default, unit, one line of help, what it may be."""
     lines = []
     for key, field in RunConfig.model_fields.items():
-        default, unit = field.default, unit_of(field)
-        shown = " ".join(f"{v:g}" for v in default) if isinstance(default, tuple) else str(default)
-        stated = " ".join(filter(None, ["default", shown.lower() or "empty", unit]))
+        stated = f"default {shown(field.default).lower()} {unit_of(field)}".rstrip()
         lines.append(f"  {key} ({stated}): {field.description}")
         lines += [f"      {name:15} {means}" for name, means in choices_of(field).items()]
     return "\n".join(lines)

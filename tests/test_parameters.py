@@ -148,11 +148,17 @@ def test_a_broken_preset_file_is_named(tmp_path, text, expected):
 
 def test_the_printed_table_says_where_each_value_came_from(capsys):
     resolve(MAIN, injected(sigma_px=3), quiet=False)
-    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert set(lines) == set(RunConfig.model_fields)
+    table, rest = capsys.readouterr().out.strip().split("\n\n")
+    lines = {line.split()[0]: line for line in table.splitlines()}
+    others = dict(pair.split(" ", 1) for pair in " ".join(rest.splitlines()[1:]).split(" · "))
+    assert set(lines) | set(others) == set(RunConfig.model_fields)
+    assert not set(lines) & set(others)
     assert lines["sigma_px"].split()[1:5] == ["3.0", "heatmap", "px", "parameter"]
     assert "quick" in lines["widths"]
-    assert "default" in lines["seed"]
+    assert "default" in lines["dataset"]
+    assert others["seed"] == "0"
+    assert others["scale_range"] == "0.95 1.05"
+    assert max(map(len, rest.splitlines())) <= 100
 
 
 def test_every_setting_has_help():
