@@ -5,12 +5,13 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from lmkit import phantom
+from lmkit import data, phantom, runs
 from lmkit.phantom_draw import raster
 from lmkit.phantom_faults import KINDS, READING_SD_PX, inject_faults, second_reader
 from lmkit.phantom_shape import MEAN, MODES, SD_PX, depth, depth_class, to_side
@@ -424,3 +425,27 @@ def test_the_second_readers_error_of_an_image_does_not_depend_on_other_rows(labe
     whole = second_reader(labels, seed=3)
     part = second_reader(labels[labels.image == "phantom_00007.png"], seed=3)
     pd.testing.assert_frame_equal(whole.loc[part.index], part)
+
+
+EXAMPLE = Path(__file__).resolve().parent.parent / "outputs" / "example"
+
+
+def test_the_kept_run_of_the_old_recipe_is_right_or_on_the_neighbouring_tooth():
+    """As real models are (`phantom.REAL_ERRORS`): what the phantom's difficulty was tuned for."""
+    run = runs.load_run(EXAMPLE / "before_right")
+    test = run.metrics["test"]
+    assert 0.35 <= test["median_mm"] <= 0.7
+    assert 0.03 <= test["failure_rate"] <= 0.15
+    assert 0.80 <= test["sdr"]["2"] <= 0.96
+    rows = run.predictions.query("split == 'test'")
+    failed = phantom.failures(rows, run.config.phantom_seed)
+    assert (failed["tooth"] != failed["own"]).mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(EXAMPLE.glob("*/config.yaml")), ids=lambda p: p.parent.name
+)
+def test_the_kept_runs_are_on_the_phantom_as_it_is_drawn_now(folder):
+    run = runs.load_run(folder.parent)
+    phantom_now = data.open_dataset("phantom")
+    assert run.about["dataset_fingerprint"] == phantom_now.fingerprint
