@@ -33,7 +33,7 @@ NOT_IN_HTML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 
 STYLE = """
 :root { color-scheme: light }
-body { margin: 0 auto; padding: 1.5rem; max-width: 62rem; background: #fff; color: #1c1c1c;
+body { margin: 0 auto; padding: 1.5rem; max-width: 66rem; background: #fff; color: #1c1c1c;
   font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .5rem }
 h2 { font-size: 1.25rem; margin: 2.2rem 0 .5rem; border-bottom: 1px solid #ccc }
@@ -46,10 +46,10 @@ nav ol { margin: .3rem 0; padding-left: 1.5rem }
 figure { margin: .8rem 0 }
 img { max-width: 100%; height: auto }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums }
-th, td { padding: .2rem .7rem; border-bottom: 1px solid #ddd; text-align: left;
+th, td { padding: .2rem .6rem; border-bottom: 1px solid #ddd; text-align: left;
   vertical-align: top }
-thead th { border-bottom: 2px solid #888; vertical-align: bottom }
-tbody th { font-weight: normal }
+thead th, thead th.n { border-bottom: 2px solid #888; vertical-align: bottom; white-space: normal }
+tbody th { font-weight: normal; white-space: nowrap }
 .n { text-align: right; white-space: nowrap }
 summary { cursor: pointer }
 footer { margin-top: 3rem; border-top: 1px solid #ccc; color: #555; font-size: .85rem }
