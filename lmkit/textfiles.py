@@ -8,7 +8,6 @@ from __future__ import annotations
 import filecmp
 import math
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +40,11 @@ def read_text_files(folder: Path, faults: Faults = STRICT) -> Tables:
     """images/<side>/*.png with annotations/<side>/<image>.txt, a line `x,y` per landmark.
 
     A line with nothing but the comma is a landmark that is not annotated; lines of one number after
-    the points are left out. The same file under both
-    sides is one image. The patient is the file's name. An optional dataset.yaml gives name,
-    landmarks (their names), spacing_mm: [x, y], measurements, citation, licence and, for several
-    readers, `readers: average` (the default: the mean of those who marked a point) or
-    `readers: [a, b]`: annotations_a/ are the labels, annotations_b/ the second reading.
+    the points are left out. The same file under both sides is one image. The patient is the file's
+    name. An optional dataset.yaml gives name, landmarks (their names), spacing_mm: [x, y],
+    measurements, citation, licence and, for several readers, `readers: average` (the default: the
+    mean of those who marked a point) or `readers: [a, b]`: annotations_a/ are the labels,
+    annotations_b/ the second reading.
     """
     path = folder / "dataset.yaml"
     about: dict[str, Any] = {}
@@ -56,10 +55,12 @@ def read_text_files(folder: Path, faults: Faults = STRICT) -> Tables:
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     for reader, labels in _readers(folder, about).items():
-        points, files, found = _read_labels(folder, labels, faults)
+        points, files, found, classed = _read_labels(folder, labels, faults)
         names, paths = _check_counts(points, files, about, labels, faults), paths | found
         readings[reader] = _landmarks(points, names)
-        notes += _note_of_classes(files.values())
+        if classed:
+            n, first = len(classed), classed[0]
+            notes += (f"lines of one number after the points of {n} files, first {first}",)
     landmarks, second = _combined(readings, about)
     landmarks = landmarks[landmarks["image"].isin(paths)]
     labelled = set(landmarks["image"])
@@ -112,10 +113,11 @@ def _readers(folder: Path, about: dict[str, Any]) -> dict[str, Path]:
 
 def _read_labels(
     folder: Path, labels: Path, faults: Faults
-) -> tuple[Points, dict[tuple[str, str], Path], dict[str, Path]]:
-    """One reader's points and label files by image and side, and each image's file."""
+) -> tuple[Points, dict[tuple[str, str], Path], dict[str, Path], list[Path]]:
+    """One reader's points and label files by image and side, each image's file, and the label
+    files that have classes after their points."""
     points: Points = {}
-    files, paths = {}, {}
+    files, paths, classed = {}, {}, []
     sides = _sides(folder, labels)
     for side in sides or ("",):
         pictures = _image_files(folder / "images" / side)
@@ -127,9 +129,10 @@ def _read_labels(
                 name_of(picture.name, "image", str(picture))
                 image = _identity(picture, side, folder / "images", sides)
                 label = labels / side / f"{picture.stem}.txt"
-                points[image, side or NO_SIDE] = _read_points(label, picture)
+                points[image, side or NO_SIDE], more = _read_points(label, picture)
+                classed += [label] * more
                 files[image, side or NO_SIDE], paths[image] = label, picture
-    return points, files, paths
+    return points, files, paths, classed
 
 
 def _landmarks(points: Points, names: tuple[str, ...]) -> pd.DataFrame:
@@ -201,15 +204,15 @@ def _identity(path: Path, side: str, folder: Path, sides: tuple[str, ...]) -> st
     return path.name if same else f"{side}/{path.name}"
 
 
-def _read_points(path: Path, image: Path) -> list[tuple[float, float]]:
+def _read_points(path: Path, image: Path) -> tuple[list[tuple[float, float]], bool]:
+    """The points of a label file, and whether classes stand after them."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        lines = lines[: len(lines) - len(_classes(lines))]
+        whole = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise InputError(f"{image}: expected its landmarks in {path}, which is missing") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected lines of x,y, got: {one_line(error)}") from None
-    points = []
+    points, lines = [], _before_classes(whole)
     for row, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -220,26 +223,16 @@ def _read_points(path: Path, image: Path) -> list[tuple[float, float]]:
             points.append((math.nan, math.nan))
         else:
             points.append((number(cells[0], "x", where), number(cells[1], "y", where)))
-    return points
+    return points, len(lines) < len(whole)
 
 
-def _classes(lines: list[str]) -> list[str]:
-    """Lines of one number each at a file's end, two or more: the classes that some data sets, such
-    as that of the ISBI 2015 challenge, have there; they are no points."""
+def _before_classes(lines: list[str]) -> list[str]:
+    """The lines without those of one number each at the end, where they are two or more: classes
+    that some data sets, such as that of the ISBI 2015 challenge, have there; they are no points."""
     last = max((row for row, line in enumerate(lines, 1) if "," in line), default=len(lines))
     rest = [line for line in lines[last:] if line.strip()]
     alone = len(rest) > 1 and all(line.strip().isdecimal() for line in rest)
-    return lines[last:] if alone else []
-
-
-def _note_of_classes(files: Iterable[Path]) -> tuple[str, ...]:
-    """What is said of such lines."""
-    found = [path for path in files if _classes(path.read_text("utf-8-sig").splitlines())]
-    return (
-        (f"lines of one number after the points of {len(found)} files, first {found[0]}",)
-        if found
-        else ()
-    )
+    return lines[:last] if alone else lines
 
 
 def _check_counts(

@@ -226,7 +226,6 @@ def gradients(
     Returns: the loss, detached.
     """
     state.optimiser.zero_grad(set_to_none=True)
-    counts = (~batch.points.isnan().any(-1)).sum(-1)  # (B,) annotated landmarks
     total = torch.zeros((), device=batch.images.device)
     for rows in parts:
         some = batch.part(rows)
@@ -236,11 +235,17 @@ def gradients(
             targets = targets_of(some, config, state.model.sigma, levels)
             loss = loss_over(levels, targets, loss_of)
             if len(parts) > 1:
-                loss = loss * counts[rows].sum() / counts.sum().clamp(min=1)
+                loss = loss * _share(batch, rows)
         with span("backward"):
             loss.backward()
         total += loss.detach()
     return total
+
+
+def _share(batch: Batch, rows: slice) -> Tensor:
+    """Share of a batch's annotated landmarks that some of its samples have."""
+    counts = (~batch.points.isnan().any(-1)).sum(-1)  # (B,)
+    return counts[rows].sum() / counts.sum().clamp(min=1)
 
 
 def _validate(state: State, feed: Feed) -> dict[str, float]:

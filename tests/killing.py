@@ -28,13 +28,13 @@ import numpy as np
 import pandas as pd
 import psutil
 import torch
-import yaml
 from conftest import TINY, write_native
+from test_sweep import command, grid, planned
 
 from lmkit import data, findings, runs, stages
-from lmkit.ablation import plan_runs
 from lmkit.config import RunConfig, make_config
 
+EPOCHS = 60  # of a run of the sweep
 TIMES = ["seconds", "images_per_s"]  # columns of history.csv that differ from run to run
 
 
@@ -141,30 +141,15 @@ def kill_evaluation(
 
 def kill_sweep(place: Path, kills: int, rng: np.random.Generator) -> int:
     """Kill whole sweeps, workers and run servers with them, until one comes to its end."""
-    size = {"about": "a test", "sides": ["right"], "seeds": [0, 1]}
-    settings = {k: list(v) if isinstance(v, tuple) else v for k, v in TINY.items()}
-    settings |= {"dataset": str(place / "crosses"), "augment": "none"}
-    del settings["epochs"]
-    design = {"base": "quick", "budget": {"epochs": 60}, "strategies": ["wider"]}
-    grid = {
-        "claims": {1: "a claim"},
-        "matters": {"sdr_2mm": 0.02, "median_mm": 0.1, "failure_rate": 0.02},
-        "strategies": {
-            "wider": {"claim": 1, "group": "target", "says": "-", "add": {"sigma_px": 2}}
-        },
-        "sizes": {"small": size | {"data": settings, "designs": {"add": design}}},
-    }
-    path = place / "grid.yaml"
-    path.write_text(yaml.safe_dump(grid))
-    plan = plan_runs("small", path, {"outputs": str(place / "swept")}, "sweep")
-    command = [sys.executable, "-m", "lmkit.sweep", "--grid", str(path), "--preset", "small"]
-    command += ["--run", "sweep", "--workers", "2", "-p", "outputs", str(place / "swept")]
+    what = {"epochs": EPOCHS, "strategies": ["wider"], "seeds": (0, 1)}
+    plan = planned(place, "swept", **what)
+    swept = command(grid(place, "swept", **what), place, "--workers", "2")
     done, took, kept = 0, math.inf, dict.fromkeys((run.folder for run in plan.runs), 0)
     while True:
         begun, last = time.perf_counter(), done >= kills
         first = math.isinf(took)  # is left alone, to know how long it takes
         with (place / "sweep.txt").open("w") as out:
-            sweep = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+            sweep = subprocess.Popen(swept, stdout=out, stderr=out, start_new_session=True)
             try:
                 code = sweep.wait(900 if first or last else rng.uniform(0.3, 0.9) * took)
             except subprocess.TimeoutExpired:
@@ -184,10 +169,10 @@ def kill_sweep(place: Path, kills: int, rng: np.random.Generator) -> int:
             assert now >= kept[folder], f"sweep kill {done}: {folder.name} lost epochs"
             kept[folder] = now
             finished = (folder / "metrics.json").exists() and runs.load_run(folder).finished
-            assert not finished or now == 60
+            assert not finished or now == EPOCHS
     for run in plan.runs:
         assert findings.state_of(run) == "finished"
-        assert runs.load_run(run.folder).history["epoch"].tolist() == list(range(1, 61))
+        assert runs.load_run(run.folder).history["epoch"].tolist() == list(range(1, EPOCHS + 1))
     return done
 
 

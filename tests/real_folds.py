@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import yaml
 from PIL import Image
@@ -19,6 +20,7 @@ from lmkit import data, phantom
 from lmkit.audit_predictions import audit_dataset
 from lmkit.config import make_config
 from lmkit.folds import out_of_fold
+from lmkit.metrics import radial_error_mm
 from lmkit.phantom_faults import KINDS, inject_faults
 
 KEY = ["image", "side"]
@@ -77,10 +79,12 @@ def main() -> None:
     clean = data.open_dataset(folder)
     truth = phantom.table(given.seed, given.patients)[1].rename(columns={"x": "x0", "y": "y0"})
     far = seen.merge(truth, on=[*KEY, "landmark"]).merge(clean.images, on="image")
-    dx = (far["x"] - far["x0"]) * far["spacing_x_mm"]
-    dy = (far["y"] - far["y0"]) * far["spacing_y_mm"]
-    error = (dx**2 + dy**2) ** 0.5
-    print(f"models: median {error.median():.2f} mm, {100 * (error > 4).mean():.1f} % beyond 4 mm")
+    error = radial_error_mm(
+        far[["x", "y"]].to_numpy(),
+        far[["x0", "y0"]].to_numpy(),
+        far[["spacing_x_mm", "spacing_y_mm"]].to_numpy(),
+    )
+    print(f"models: median {np.median(error):.2f} mm, {100 * (error > 4).mean():.1f} % beyond 4 mm")
     found = audit_dataset(clean, seen)
     print(judge(found, faults, clean.landmarks.groupby(KEY).ngroups).round(3).to_string())
 
