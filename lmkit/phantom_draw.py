@@ -93,7 +93,9 @@ def _expose(a: np.ndarray, anatomy: Anatomy, rng: np.random.Generator) -> np.nda
     film = anatomy.film
     a = gaussian_filter(a, film.blur_px, truncate=3.0)
     a += film.noise * (0.55 + 0.6 * a) * rng.standard_normal(HW, dtype=np.float32)
-    x = np.clip(1.2 * (film.gain * (a - 0.05) + film.offset), 0, None) ** film.gamma
+    x = np.clip(1.2 * (film.gain * (a - 0.05) + film.offset), 0, None)
+    # powers in double: those of float32 differ between processors by more than a rounding hides
+    x = x.astype(np.float64) ** film.gamma
     knee = 0.78
     x = np.where(x > knee, knee + (1 - knee) * np.tanh((x - knee) / (1.1 * (1 - knee))), x)
     return np.round(255 * np.clip(x, 0, 1)).astype(np.uint8)

@@ -75,6 +75,7 @@ POSITION_MODE = 1  # heavy-tailed: excess kurtosis 3.0 left, 1.9 right, a few 3 
 ERUPTION_MODE = 2  # buried teeth make a long tail: sample skewness 2.5 left, 0.7 right
 ERUPTION_SKEW = {"left": 0.60, "right": 0.60}  # log-normal shape
 GAP_MODE = 3  # flat-topped: excess kurtosis -0.8 left, -1.2 right; a uniform score has -1.2
+DECIMALS = 6  # of a point, px: the last bits of a product depend on the machine's BLAS
 CLIP_SD = 2.6  # a score beyond this would put points outside what was seen
 JAW_FOLLOWS = 0.0  # of a second molar's distance from its usual place: the rest is drifted teeth
 # The three widest modes of both sides follow a Kronecker sequence in the index instead of
@@ -133,7 +134,7 @@ def sample_shape(seed: int, index: int, rng: np.random.Generator) -> dict[str, n
         score[GAP_MODE] = np.sqrt(3) * (2 * ndtr(score[GAP_MODE]) - 1)
         noise = residual_sd * np.clip(rng.standard_normal(10), -CLIP_SD, CLIP_SD)
         xy = (np.array(MEAN[side]) + score @ np.array(MODES[side]) + noise).reshape(5, 2)
-        points[side] = _settle(xy)
+        points[side] = np.round(_settle(xy), DECIMALS)
     return points
 
 
