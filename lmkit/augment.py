@@ -81,12 +81,12 @@ def warp(images: Tensor, matrix: Tensor, size: Size, displacement: Tensor | None
     """Resample images by affine maps and displacements, once, bilinear, black outside.
 
     Args:
-        images: (B, C, H, W), float.
+        images: (B, C, H, W), uint8 or float.
         matrix: (B, 3, 3), from image pixels to output pixels.
         size: (H, W) of the output, pixels.
         displacement: (B, 2, *size), output pixels: output pixel p shows what the affine map alone
             would show at p + displacement(p); `displaced` moves points alike.
-    Returns: (B, C, *size), dtype and device of `images`.
+    Returns: (B, C, *size), device of `images`, and dtype; float32 for uint8.
     Raises: ValueError for shapes that do not match.
     """
     if images.ndim != 4 or matrix.shape != (len(images), 3, 3):
@@ -96,14 +96,29 @@ def warp(images: Tensor, matrix: Tensor, size: Size, displacement: Tensor | None
         )
     # grid_sample wants, on [-1, 1] from edge to edge, the way back from output to image
     back = _to_unit(images.shape[-2:]) @ torch.linalg.inv(matrix.double().cpu())
-    theta = back[:, :2].to(images.device, images.dtype)
-    x, y = (torch.arange(n, device=images.device, dtype=images.dtype) for n in size[::-1])
+    dtype = images.dtype if images.is_floating_point() else torch.float32
+    theta = back[:, :2].to(images.device, dtype)
+    x, y = (torch.arange(n, device=images.device, dtype=dtype) for n in size[::-1])
     along_x = x[:, None] * theta[:, None, None, :, 0]  # (B, 1, W, 2)
     along_y = y[:, None, None] * theta[:, None, None, :, 1] + theta[:, None, None, :, 2]
-    grid = along_x + along_y  # three times as fast as affine_grid
-    if displacement is not None:
-        grid = grid + displacement.to(images).movedim(1, -1) @ theta[:, None, :, :2].transpose(2, 3)
-    return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+    moved = []
+    for part in _in_cache(images):
+        # as complex numbers the pairs are added seven times as fast
+        sums = torch.view_as_complex(along_x[part]) + torch.view_as_complex(along_y[part])
+        grid = torch.view_as_real(sums)
+        if displacement is not None:
+            away = displacement[part].to(grid).movedim(1, -1)
+            grid = grid + away @ theta[part, None, :, :2].transpose(2, 3)
+        pixels = images[part].to(dtype)
+        moved.append(F.grid_sample(pixels, grid, padding_mode="zeros", align_corners=False))
+    return torch.cat(moved)
+
+
+def _in_cache(images: Tensor) -> list[slice]:
+    """Parts of a batch, on a CPU one image per thread: what a picture goes through step by step
+    then stays in the processor's cache, which is more than twice as fast."""
+    together = torch.get_num_threads() if images.device.type == "cpu" else len(images)
+    return [slice(i, i + together) for i in range(0, len(images), together)]
 
 
 def displaced(points: Tensor, displacement: Tensor, steps: int = 12) -> Tensor:
@@ -150,16 +165,21 @@ def intensity(
     """
     drawn = torch.rand(4, len(images), 1, 1, 1, generator=generator)
     draw, (low, high) = drawn.to(images.device), (math.log(g) for g in gamma_range)
-    gain = 255 * (gain_range[0] + (gain_range[1] - gain_range[0]) * draw[1])
+    gain = gain_range[0] + (gain_range[1] - gain_range[0]) * draw[1]
     gamma = torch.exp(low + (high - low) * draw[0])
-    changed = (images / 255).clamp_(1e-6, 1).log2_().mul_(gamma).exp2_().mul_(gain)  # faster: pow
-    if blur_px > 0:
-        changed = _blur(changed, (blur_px * drawn[2]).flatten())
+    factor = torch.log2(255 * gain) - gamma * math.log2(255)  # of 255 * gain * (v / 255) ** gamma
+    parts = []
+    for part in _in_cache(images):
+        exposed = images[part].clamp(min=1e-4).log2_()  # log2 and exp2 are faster than a power
+        exposed = exposed.mul_(gamma[part]).add_(factor[part]).exp2_()
+        parts.append(_blur(exposed, (blur_px * drawn[2, part]).flatten()))
+    changed = torch.cat(parts)
     if noise_sd > 0:
         changed = _add_noise(changed, noise_sd * draw[3], generator)
     return changed.clamp_(0, 255)
 
 
+UNSEEN_PX = 0.2  # a narrower blur moves 4 millionths of a grey value to the next pixel
 NOISE = 1 << 22  # normal numbers that pictures take their noise from, each at a place of its own
 
 
@@ -190,20 +210,27 @@ def _blur(images: Tensor, sd_px: Tensor) -> Tensor:
     """Gaussian blur of (B, 1, H, W) images, each with its own standard deviation (B,), pixels.
 
     `sd_px` is on the CPU, so that nothing waits for a GPU. Sums of shifted pictures, for a
-    convolution with one channel a group costs three times as much.
+    convolution with one channel a group costs three times as much. Below UNSEEN_PX an image stays
+    as it is.
     """
-    radius = max(1, math.ceil(3 * sd_px.max().item()))
-    offset = torch.arange(radius + 1, dtype=images.dtype)
-    weight = torch.exp(-0.5 * (offset / sd_px.clamp(min=0.05).unsqueeze(-1)) ** 2)
-    weight = weight / (2 * weight.sum(-1, keepdim=True) - weight[:, :1])
-    weight = weight.to(images.device).T[..., None, None, None]  # (radius + 1, B, 1, 1, 1)
-    for axis, border in ((-1, [radius, radius, 0, 0]), (-2, [0, 0, radius, radius])):
-        n, wide = images.shape[axis], F.pad(images, border, mode="replicate")
-        images = weight[0] * wide.narrow(axis, radius, n)
-        for k in range(1, radius + 1):
-            both = wide.narrow(axis, radius - k, n) + wide.narrow(axis, radius + k, n)
-            images.addcmul_(both, weight[k])
-    return images
+    blurred = torch.empty_like(images)
+    for image, out, sd in zip(images, blurred, sd_px.tolist(), strict=True):
+        if sd < UNSEEN_PX:
+            out.copy_(image)
+            continue
+        radius = math.ceil(3 * sd)
+        weight = torch.exp(-0.5 * (torch.arange(radius + 1) / sd) ** 2)
+        centre, *others = (weight / (2 * weight.sum() - weight[0])).tolist()
+        wide = F.pad(image, [radius] * 4, mode="replicate")
+        for axis, target in ((-2, None), (-1, out)):
+            n = image.shape[axis]
+            # made at once with `out=`, so that the last sum needs no copy
+            summed = torch.mul(wide.narrow(axis, radius, n), centre, out=target)
+            for k, share in enumerate(others, start=1):
+                summed.add_(wide.narrow(axis, radius - k, n), alpha=share)
+                summed.add_(wide.narrow(axis, radius + k, n), alpha=share)
+            wide = summed
+    return blurred
 
 
 def cutout(images: Tensor, *, holes: int, size_frac: float, generator: torch.Generator) -> Tensor:

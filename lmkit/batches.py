@@ -196,7 +196,7 @@ class Feed:
         outside = ((points < -0.5) | (points > edge)).any(-1, keepdim=True)
         points = points.masked_fill(outside, torch.nan).float()
         pixels = self._on_device(self.canvas.batch(self.samples.index[rows]))
-        images = warp(pixels.float(), resized @ self.canvas_to_input[rows], size, displacement)
+        images = warp(pixels, resized @ self.canvas_to_input[rows], size, displacement)
         images = normalised(self._altered(images, kinds, generator))
         spacing_mm = torch.from_numpy(self.samples.spacing_mm[rows])
         return Batch(images, self._on_device(points), to_input, spacing_mm)
