@@ -1,6 +1,7 @@
 # make right | left    train and evaluate one side on the phantom (builds .venv first)
 # make ablation        a reduced ablation on the phantom; make ablation SIZE=document: 90 minutes
 # make test            all tests, the notebooks included
+# make coverage        the tests, and which lines of lmkit none of them runs
 # make venv | lab | lint | notebooks
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv right left ablation test lint lab notebooks
+.PHONY: venv right left ablation test coverage lint lab notebooks
 .DEFAULT_GOAL := right
 
 venv: $(STAMP)
@@ -33,6 +34,12 @@ ablation: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -rs
 	$(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout=1800 notebooks
+
+coverage: $(STAMP)
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -q -rs
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
