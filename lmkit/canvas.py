@@ -101,7 +101,10 @@ def open_canvas(
         if len(names) > LAZY_FROM:
             return _open_lazily(cache_dir() / f"{key}.lazy", names, read, size, frame, keep_aspect)
         progress(f"preparing {len(names)} images, once")
-        with atomic_path(sizes) as sizes_part, atomic_path(pixels) as pixels_part:
+        with (
+            atomic_path(sizes, ELSEWHERE) as sizes_part,
+            atomic_path(pixels, ELSEWHERE) as pixels_part,
+        ):
             source_hw = _fill(pixels_part, names, read, frame, keep_aspect)
             with sizes_part.open("wb") as file:
                 np.save(file, source_hw)
@@ -134,7 +137,7 @@ def _open_lazily(
         with writing(folder, advice=ELSEWHERE):
             folder.mkdir(exist_ok=True)
             have.write_bytes(bytes(len(names)))
-        with atomic_path(pixels) as part:
+        with atomic_path(pixels, ELSEWHERE) as part:
             np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
     source_hw = np.array([size(name) for name in names])
     canvas = map_canvas(pixels, _matrices(source_hw, frame, keep_aspect), source_hw)

@@ -18,7 +18,7 @@ from lmkit.findings import FINISHED, state_of
 from lmkit.parameters import configure, read_preset
 from lmkit.planning import Planned
 from lmkit.runs import load_run
-from lmkit.verdicts import HELPS, UNITS, Family
+from lmkit.verdicts import HELPS, UNITS, Family, p_text
 
 RECOMMENDED = "recommended"
 MAIN = "sdr_2mm"  # the figure that claims are about
@@ -35,7 +35,7 @@ def readable(verdicts: pd.DataFrame, figure: str, side: str) -> pd.DataFrame:
     times = 1 if UNITS[figure] == "mm" else 100
     shown = ["base", "value", "effect", "low", "high", "detectable"]
     rows[shown] = (times * rows[shown].astype(float)).round(2 if times == 1 else 1)
-    rows["p_holm"] = rows["p_holm"].astype(float).round(3)
+    rows["p_holm"] = rows["p_holm"].astype(float).map(p_text)
     rows = rows.sort_values("effect", ascending=UNITS[figure] == "mm" or figure != MAIN)
     rows = rows.rename(
         columns={
@@ -93,7 +93,7 @@ def _evidence(verdicts: pd.DataFrame, design: str, strategy: str) -> dict[str, s
     last = found[-1]
     row = {str(r["side"]): r["verdict"] for r in found[:-1]}
     row |= {"verdict": last["said"], "effect, points": interval_text(last)}
-    return row | {"Holm p": f"{last['p_holm']:.3f}" if not math.isnan(last["p_holm"]) else NOTHING}
+    return row | {"Holm p": p_text(last["p_holm"])}
 
 
 def interval_text(row: Mapping[str, Any]) -> str:

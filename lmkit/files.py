@@ -76,14 +76,16 @@ def writing(path: Path, what: str = "a place to write to", advice: str = "") -> 
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, advice: str = "") -> Iterator[Path]:
     """A temporary path beside `path` to write to; it takes the name only when all went well.
 
+    Args:
+        advice: what to do when it cannot be written to, for the error's end.
     Raises: InputError naming the path when the place cannot be written to or is full.
     """
     part = None
     try:
-        with writing(path):
+        with writing(path, advice=advice):
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
             os.close(handle)

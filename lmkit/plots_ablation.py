@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lmkit.grid import EFFECTS, HIGHER_IS_BETTER
 from lmkit.plots import SERIES, plain
-from lmkit.verdicts import HELPS, HURTS, TITLES, TOGETHER, UNITS
+from lmkit.verdicts import HELPS, HURTS, TITLES, TOGETHER, UNITS, p_text
 
 COLOURS = {HELPS: SERIES[2], HURTS: SERIES[5], "no effect": SERIES[0]}  # others grey
 SIDE_MARKS = {"left": "<", "right": ">", TOGETHER: "o"}
@@ -71,11 +71,7 @@ def _effect(
     )
     if main and row["p_holm"] == row["p_holm"]:
         where = ax.get_yaxis_transform()
-        ax.text(1.01, y, _p(row["p_holm"]), transform=where, fontsize=7, va="center")
-
-
-def _p(value: float) -> str:
-    return "p<.001" if value < 0.001 else f"p {value:.3f}".replace("0.", ".")
+        ax.text(1.01, y, f"p {p_text(row['p_holm'])}", transform=where, fontsize=7, va="center")
 
 
 def best_first(verdicts: pd.DataFrame) -> list[str]:

@@ -63,6 +63,15 @@ class TrustRule:
         """As trust.json holds it."""
         return asdict(self)
 
+    def said(self) -> str:
+        """How many of the validation points are trusted, and how many of these failed."""
+        share = f"{100 * self.keep:.0f} %"
+        if self.trusted_failure_rate is None:
+            return f"{share}, none of them annotated"
+        some = self.trusted_interval
+        most = f"up to {100 * some[1]:.1f} %" if some else "too few for an interval"
+        return f"{share}, of these failed {100 * self.trusted_failure_rate:.1f} % ({most})"
+
 
 def measures_of(predictions: pd.DataFrame) -> pd.DataFrame:
     """The measures of uncertainty that predictions have, each larger where less sure."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -123,6 +124,13 @@ def worded(row: Mapping[str, Any]) -> str:
     if row["verdict"] == TOO_FEW and row["detectable"] == row["detectable"]:
         return f"{TOO_FEW}; {times * row['detectable']:.2g} {unit} would have been seen"
     return str(row["verdict"])
+
+
+def p_text(p: float) -> str:
+    """A p value to read: three digits, < 0.001, or – where there is none."""
+    if math.isnan(p):
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _row(found: Mapping[str, Any]) -> dict[str, Any]:

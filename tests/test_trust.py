@@ -1,6 +1,7 @@
 """Which predictions not to trust."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -57,6 +58,15 @@ def test_the_stated_rates_are_those_of_the_validation_rows(rule):
     assert rule.trusted_failure_rate == pytest.approx(failed[again["trust"]].mean())
     low, high = rule.trusted_interval
     assert low <= rule.trusted_failure_rate <= high
+
+
+def test_the_rule_in_words_knows_what_it_has_no_figure_for(rule):
+    stated = replace(rule, keep=0.9, trusted_failure_rate=0.012, trusted_interval=[0.0, 0.03])
+    assert stated.said() == "90 %, of these failed 1.2 % (up to 3.0 %)"
+    few = replace(stated, trusted_interval=None)
+    assert few.said() == "90 %, of these failed 1.2 % (too few for an interval)"
+    none = replace(few, trusted_failure_rate=None)
+    assert none.said() == "90 %, none of them annotated"
 
 
 def test_radii_hold_the_truth_of_new_patients_as_often_as_stated():

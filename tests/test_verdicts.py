@@ -69,6 +69,11 @@ def test_a_verdict_in_words_says_what_was_not_seen():
     assert said == "not enough runs"
 
 
+def test_a_p_value_is_never_shown_as_nought():
+    shown = [verdicts.p_text(p) for p in (0.00049, 0.001, 0.25, 1.0, math.nan)]
+    assert shown == ["< 0.001", "0.001", "0.250", "1.000", "–"]
+
+
 def test_seeds_that_shift_every_patient_alike_are_the_spread_of_seeds():
     # 20 patients, 2 landmarks; seed k hits 16, 18, 20 of the patients' first landmark, the same
     # patients' throughout: SDR .9 .95 1 -> variance .0025, less a share for who was drawn
