@@ -15,18 +15,11 @@ import torch
 from torch import Tensor
 from torch.autograd.profiler import record_function as span
 
-from lmkit.augment import (
-    cutout,
-    displaced,
-    intensity,
-    random_affine,
-    random_elastic,
-    random_mirror,
-    warp,
-)
+from lmkit.augment import displaced, random_affine, random_elastic, random_mirror, warp
 from lmkit.canvas import Canvas, open_canvas
 from lmkit.config import RunConfig
 from lmkit.data import Dataset
+from lmkit.exposure import cutout, intensity
 from lmkit.fields import InputError
 from lmkit.geometry import Size, apply, fit_matrix, mirror_matrix, scale_matrix
 from lmkit.samples import Samples

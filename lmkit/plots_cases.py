@@ -12,6 +12,7 @@ from matplotlib.patheffects import withStroke
 
 from lmkit import plots
 from lmkit.plots import PREDICTION, SERIES, TRUTH, plain
+from lmkit.plots_errors import cumulative_error
 
 OTHER = SERIES[4]  # another run's prediction
 LINES = 18  # of landmarks in a list; the worst are kept
@@ -82,7 +83,7 @@ def case_on_curve(
         case_mm: (L,) of the case.
         span_mm: shaded, from and to.
     """
-    plots.cumulative_error(ax, {"all cases": errors_mm})
+    cumulative_error(ax, {"all cases": errors_mm})
     known = np.sort(errors_mm[~np.isnan(errors_mm)])
     top = max(10.0, 1.3 * float(known.max(initial=0)))
     low = DECADES[0]

@@ -123,6 +123,7 @@ def one_pixel_deep(config: RunConfig) -> bool:
 
 def start(config: RunConfig, n_maps: int, device: torch.device) -> State:
     """Weights from the seed, Adam, the plateau's watch and the average of the weights."""
+    keep_freed()
     model = build(config, n_maps).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimiser = torch.optim.Adam(trained, lr=config.lr, fused=True)

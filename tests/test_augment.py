@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from lmkit import augment, geometry, heatmap
+from lmkit import augment, exposure, geometry, heatmap
 
 B, L, H, W = 3, 2, 61, 97
 
@@ -174,9 +174,9 @@ def test_displaced_points_solve_their_equation_and_keep_nan():
 def test_intensity_is_gamma_then_gain_and_leaves_points_alone():
     images = torch.linspace(0, 255, 2 * H * W).view(2, 1, H, W)
     quiet = {"noise_sd": 0.0, "blur_px": 0.0, "generator": torch.Generator().manual_seed(0)}
-    same = augment.intensity(images, gain_range=(1, 1), gamma_range=(1, 1), **quiet)
+    same = exposure.intensity(images, gain_range=(1, 1), gamma_range=(1, 1), **quiet)
     assert torch.allclose(same, images, atol=1e-3)
-    squared = augment.intensity(images, gain_range=(0.5, 0.5), gamma_range=(2, 2), **quiet)
+    squared = exposure.intensity(images, gain_range=(0.5, 0.5), gamma_range=(2, 2), **quiet)
     assert torch.allclose(squared, 0.5 * 255 * (images / 255) ** 2, atol=1e-2)
 
 
@@ -186,7 +186,7 @@ def test_noise_and_blur_are_as_strong_as_stated_and_follow_the_generator():
     def drawn(seed, **changed):
         settings = {"gain_range": (1, 1), "gamma_range": (1, 1), "noise_sd": 0.0, "blur_px": 0.0}
         generator = torch.Generator().manual_seed(seed)
-        return augment.intensity(flat, **(settings | changed), generator=generator)
+        return exposure.intensity(flat, **(settings | changed), generator=generator)
 
     spread = drawn(0, noise_sd=10.0).std((1, 2, 3))
     assert spread.max() < 10.5
@@ -196,15 +196,15 @@ def test_noise_and_blur_are_as_strong_as_stated_and_follow_the_generator():
     assert torch.allclose(drawn(0, blur_px=2.0), flat, atol=1e-3)
     dot = torch.zeros(1, 1, H, W)
     dot[0, 0, H // 2, W // 2] = 255.0
-    assert augment._blur(dot, torch.tensor([1.5])).sum().item() == pytest.approx(255, rel=1e-4)
-    peak = augment._blur(dot, torch.tensor([1.5])).max().item()
+    assert exposure._blur(dot, torch.tensor([1.5])).sum().item() == pytest.approx(255, rel=1e-4)
+    peak = exposure._blur(dot, torch.tensor([1.5])).max().item()
     assert peak == pytest.approx(255 / (2 * 3.14159 * 1.5**2), rel=0.03)
 
 
 def test_cutout_covers_rectangles_of_one_grey_level_up_to_the_stated_size():
     images = torch.rand(16, 1, H, W, generator=torch.Generator().manual_seed(1)) + 300
     generator = torch.Generator().manual_seed(2)
-    holed = augment.cutout(images, holes=1, size_frac=0.3, generator=generator)
+    holed = exposure.cutout(images, holes=1, size_frac=0.3, generator=generator)
     covered = holed != images
     for image, mask in zip(holed, covered, strict=True):
         rows, columns = mask[0].any(1).sum(), mask[0].any(0).sum()
@@ -217,7 +217,7 @@ def test_cutout_covers_rectangles_of_one_grey_level_up_to_the_stated_size():
 
 def test_blur_is_a_gaussian_of_each_images_own_width():
     images = 255 * torch.rand(2, 1, 13, 17, generator=torch.Generator().manual_seed(0))
-    blurred = augment._blur(images, torch.tensor([0.6, 1.4]))
+    blurred = exposure._blur(images, torch.tensor([0.6, 1.4]))
     for image, found, width in zip(images, blurred, (0.6, 1.4), strict=True):
         expected = ndimage.gaussian_filter(image[0].numpy(), width, mode="nearest", radius=5)
         assert found[0].numpy() == pytest.approx(expected, abs=0.02)
@@ -227,10 +227,10 @@ def test_blur_is_a_gaussian_of_each_images_own_width():
 def test_images_of_a_batch_get_noise_of_their_own(size):
     flat = torch.full((2, 1, *size), 100.0)
     width = torch.tensor([2.0, 6.0]).view(2, 1, 1, 1)
-    made = augment._add_noise(flat.clone(), width, torch.Generator().manual_seed(3))
+    made = exposure._add_noise(flat.clone(), width, torch.Generator().manual_seed(3))
     noise = (made - 100).flatten(1)
     assert noise.std(1).tolist() == pytest.approx([2, 6], rel=0.05)
     assert abs(torch.corrcoef(noise)[0, 1].item()) < 0.1
     assert torch.equal(
-        made, augment._add_noise(flat.clone(), width, torch.Generator().manual_seed(3))
+        made, exposure._add_noise(flat.clone(), width, torch.Generator().manual_seed(3))
     )

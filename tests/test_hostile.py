@@ -37,6 +37,7 @@ from lmkit import (
     grid,
     parameters,
     plots,
+    plots_errors,
     report,
     runs,
     stages,
@@ -738,7 +739,7 @@ def test_figures_draw_any_name_as_it_is(hostile):
     axes = figure.subplots(2, 2).ravel()
     plots.cloud(axes[0], points + np.arange(len(points))[:, None, None], HOSTILE, HOSTILE[7])
     plots.bars(axes[1], dict.fromkeys(HOSTILE, 1.0), "mm", HOSTILE[7])
-    plots.cumulative_error(axes[2], dict.fromkeys(HOSTILE, np.array([1.0, 2.0])))
+    plots_errors.cumulative_error(axes[2], dict.fromkeys(HOSTILE, np.array([1.0, 2.0])))
     plots.image(axes[3], np.zeros((3, 5)), title=HOSTILE[7])
     assert png(figure)[:4] == b"\x89PNG"
     assert HOSTILE[7] in axes[3].get_title().replace(r"\$", "$")
