@@ -78,12 +78,12 @@ def warp(images: Tensor, matrix: Tensor, size: Size, displacement: Tensor | None
     """Resample images by affine maps and displacements, once, bilinear, black outside.
 
     Args:
-        images: (B, C, H, W), uint8 or float.
+        images: (B, C, H, W), uint8 or float; B may be 0.
         matrix: (B, 3, 3), from image pixels to output pixels.
         size: (H, W) of the output, pixels.
         displacement: (B, 2, *size), output pixels: output pixel p shows what the affine map alone
             would show at p + displacement(p); `displaced` moves points alike.
-    Returns: (B, C, *size), device of `images`, and dtype; float32 for uint8.
+    Returns: (B, C, *size), device of `images`; float64 stays so, all else becomes float32.
     Raises: ValueError for shapes that do not match.
     """
     if images.ndim != 4 or matrix.shape != (len(images), 3, 3):
@@ -93,12 +93,12 @@ def warp(images: Tensor, matrix: Tensor, size: Size, displacement: Tensor | None
         )
     # grid_sample wants, on [-1, 1] from edge to edge, the way back from output to image
     back = _to_unit(images.shape[-2:]) @ torch.linalg.inv(matrix.double().cpu())
-    dtype = images.dtype if images.is_floating_point() else torch.float32
+    dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
     theta = back[:, :2].to(images.device, dtype)
     x, y = (torch.arange(n, device=images.device, dtype=dtype) for n in size[::-1])
     along_x = x[:, None] * theta[:, None, None, :, 0]  # (B, 1, W, 2)
     along_y = y[:, None, None] * theta[:, None, None, :, 1] + theta[:, None, None, :, 2]
-    moved = []
+    moved = [images.new_empty((0, images.shape[1], *size), dtype=dtype)]
     for part in in_cache(images):
         # as complex numbers the pairs are added seven times as fast
         sums = torch.view_as_complex(along_x[part]) + torch.view_as_complex(along_y[part])

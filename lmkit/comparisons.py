@@ -8,6 +8,7 @@ import pandas as pd
 
 from lmkit.fields import InputError
 from lmkit.stats import compare_paired
+from lmkit.verdicts import p_text
 
 FIGURES = {"MRE, mm": "mre_mm", "median, mm": "median_mm", "failures > 4 mm": "failure_rate"}
 
@@ -28,6 +29,11 @@ def compare_sides(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any]:
         raise InputError("left, right: expected images with both sides, got none")
     a, b = (part.merge(common, on=keys).assign(side="either") for part in known)
     return compare_paired(a, b)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A `comparison_table` to look at: three decimals, and a small p never as 0."""
+    return table.round(3).assign(p=table["p"].astype(float).map(p_text))
 
 
 def comparison_table(compared: dict[str, Any], a: str, b: str) -> pd.DataFrame:

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri, stdtr, stdtrit
+from scipy.special import stdtr, stdtrit
 from scipy.stats import chi2
 
 from lmkit import resampling
 from lmkit.pairing import KEY, Pairs, pair
 from lmkit.resampling import NAMES, figures_of
-from lmkit.stats import compare_paired
+from lmkit.stats import compare_paired, detectable
 
 SEEN = {"sdr_2mm": "2", "median_mm": "median_mm", "failure_rate": "failure_rate"}  # names in NAMES
 PRIOR_DF = 4  # how many seeds' worth the pooled spread counts for against a recipe's own
@@ -167,7 +167,7 @@ def _judged(
     alpha = (1 - found["level"]) / tests
     return {
         "interval": [effect - reach, effect + reach],
-        "detectable": error * (stdtrit(df, 1 - alpha / 2) + ndtri(found["power"])),
+        "detectable": detectable(error, df, alpha, found["power"]),
         "patients_sd": float(np.sqrt(patients)),
         "seeds_sd": float(np.sqrt(seeds)),
     }
@@ -203,6 +203,7 @@ def interaction(
     recipes: Sequence[Sequence[pd.DataFrame]],
     variances: Sequence[Mapping[str, float]],
     df: int,
+    tests: int = 1,
     level: float = 0.95,
     power: float = 0.8,
     resamples: int = 2000,
@@ -214,8 +215,9 @@ def interaction(
         recipes: predictions of base, first, second and both, a table per seed, on the same images.
         variances: over seeds, of each.
         df: of these.
+        tests: how many pairs are looked at together.
     Returns: figure -> effect (both - first - second + base), interval, p, detectable, patients_sd,
-        seeds_sd, as `compare` has them.
+        seeds_sd, n_patients, as `compare` has them.
     """
     signs = np.array([1, -1, -1, 1])
     groups = _four(recipes)
@@ -231,6 +233,7 @@ def interaction(
         for sign, of in zip(signs, figures, strict=True)
     )
     patients = draws.var(0, ddof=1) * n / max(n - 1, 1)
+    fixed = resampling.agree(draws) & resampling.IS_RATE
     found = {}
     for name, place in zip(SEEN, _places(), strict=True):
         seeds = sum(v[name] / g.shape[1] for v, g in zip(variances, groups, strict=True))
@@ -238,7 +241,10 @@ def interaction(
         error, freedom = _combined(spread, n - 1, seeds, df)
         asked = {"level": level, "power": power}
         found[name] = {"effect": value, "p": student_p(value, error, freedom) if error else 1.0}
-        found[name] |= _judged(value, spread, n - 1, seeds, df, 1, asked)
+        found[name] |= _judged(value, spread, n - 1, seeds, df, tests, asked) | {"n_patients": n}
+        if fixed[place]:  # what nobody showed, some still may
+            room = resampling.unseen_share(n, level)
+            found[name]["interval"] = [value - room, value + room]
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -179,12 +180,11 @@ def open_for(config: RunConfig) -> Dataset:
 def _phantom_sample(seed: int) -> bytes:
     """Some mouths and a whole drawing: notices changed code even where VERSION was not raised.
 
-    Teeth to 0.001 px, since the last bits of a number are the processor's, not the code's.
+    Numbers to six decimals, since the last bits of one are the processor's, not the code's.
     """
-    mouths = [phantom.anatomy(seed, index) for index in range(8)]
-    teeth = [np.round(tooth.key, 3) + 0.0 for mouth in mouths for tooth in mouth.teeth]
-    stated = repr([mouth.cases for mouth in mouths]).encode() + np.stack(teeth).tobytes()
-    return stated + phantom.draw(mouths[0]).tobytes()
+    mouths = repr([phantom.anatomy(seed, index) for index in range(8)])
+    stated = re.sub(r"-?\d+\.\d*(e-?\d+)?", lambda n: f"{round(float(n[0]), 6) + 0.0:.6f}", mouths)
+    return stated.encode() + phantom.draw(phantom.anatomy(seed, 0)).tobytes()
 
 
 def _open_phantom(patients: tuple[int, int, int], seed: int) -> Dataset:

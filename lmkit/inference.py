@@ -15,7 +15,7 @@ from lmkit.batches import Batch, Feed
 from lmkit.config import RunConfig
 from lmkit.fields import InputError
 from lmkit.geometry import apply
-from lmkit.memory import Room
+from lmkit.memory import Room, keep_freed
 from lmkit.model import Network, heatmap_matrix
 from lmkit.targets import loss_over, targets_of
 
@@ -151,6 +151,7 @@ def infer(model: nn.Module, feed: Feed, detail: bool = False, room: Room | None 
         detail: say how sure each point is, too; points and loss alone take less time.
         room: how many images memory has room for, and who is told when there are fewer.
     """
+    keep_freed()
     room, total, parts = room or Room(), 0.0, []
     read = partial(_read, model.eval(), feed, losses.build(feed.config), detail)
     for batch in feed.in_order(max(8, feed.config.batch_size)):

@@ -164,6 +164,13 @@ def with_room(
     return np.where(fixed[:, None], (bounds + room).clip(lowest, 1), bounds)
 
 
+def far_enough(bounds: np.ndarray, n_patients: int, level: float) -> np.ndarray:
+    """(K, 2) bounds; those of rates reach at least as far as they would if nobody had failed."""
+    room = unseen_share(n_patients, level)
+    low, high = np.minimum(bounds[:, 0], 1 - room), np.maximum(bounds[:, 1], room)
+    return np.where(IS_RATE[:, None], np.stack([low, high], axis=1), bounds)
+
+
 def named(values: list[Any]) -> dict[str, Any]:
     """A value for each figure, keyed as in metrics.json."""
     by_name = dict(zip(NAMES, values, strict=True))

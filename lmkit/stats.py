@@ -7,7 +7,7 @@ from typing import Any, overload
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri, stdtrit
+from scipy.special import nctdtrinc, stdtrit
 
 from lmkit import resampling
 from lmkit.pairing import Pairs, Runs, pair
@@ -27,8 +27,9 @@ def bootstrap_intervals(
 
     Landmarks of one image, and both sides of one patient, err together; drawing patients with all
     that is theirs keeps that. A rate that is the same in every draw, such as no failures, gets the
-    room that patients not seen could take (`lmkit.resampling.unseen_share`) instead of no width.
-    No method makes up for failures too rare to be among few (30) patients: there it is too short.
+    room that patients not seen could take (`lmkit.resampling.unseen_share`) instead of no width,
+    and one failure is never less than none. What counts is how many patients fail: where they are
+    one or two, of however many, the draws know little of how many there could have been.
 
     Args:
         error_mm: (N, L), mm; NaN = not annotated.
@@ -61,7 +62,8 @@ def bootstrap_intervals(
         bounds = _bca(figures, replicates, len(names), error.size, level)
     else:
         bounds = resampling.percentile_bounds(replicates, level)
-    return result | named(with_room(bounds, replicates, len(names), level, lowest=0).tolist())
+    bounds = with_room(bounds, replicates, len(names), level, lowest=0)
+    return result | named(resampling.far_enough(bounds, len(names), level).tolist())
 
 
 def compare_paired(
@@ -191,13 +193,25 @@ def _spread(
     bounds = np.stack([effect - reach, effect + reach], axis=1)
     bounds[IS_RATE] = bounds[IS_RATE].clip(-1, 1)
     bounds = with_room(bounds, replicates, n_patients, level, lowest=-1)
-    sizes = error * (ndtri((1 + level) / 2) + ndtri(power))
+    sizes = detectable(error, n_patients - 1, 1 - level, power)
     return [
         {"interval": span, "detectable": None if fixed else size}
         for span, size, fixed in zip(
             bounds.tolist(), sizes.tolist(), resampling.agree(replicates), strict=True
         )
     ]
+
+
+def detectable(error: Any, df: float, alpha: float, power: float) -> Any:
+    """The smallest true effect that Student's test calls with the given power.
+
+    Args:
+        error: standard error of the effect, a number or an array.
+        df: degrees of freedom, > 0.
+        alpha: of the two-sided test; power: both in (0, 1).
+    Returns: as `error`; the noncentral t that is beyond the critical value so often.
+    """
+    return error * nctdtrinc(df, 1 - power, stdtrit(df, 1 - alpha / 2))
 
 
 def _swap_p(

@@ -24,7 +24,7 @@ from lmkit.checkpoints import State, restore_state, save_state
 from lmkit.config import RunConfig
 from lmkit.fields import InputError
 from lmkit.inference import infer, levels_of, pick_device
-from lmkit.memory import Room
+from lmkit.memory import Room, keep_freed
 from lmkit.metrics import radial_error_mm, summarise
 from lmkit.model import build, plain_weights
 from lmkit.parameters import settings_hash

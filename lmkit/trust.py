@@ -102,9 +102,11 @@ def fit_trust(predictions: pd.DataFrame, keep: float = KEEP, level: float = LEVE
     known = predictions["error_mm"].notna().to_numpy()
     if not known.any():
         raise InputError("predictions: expected annotated landmarks to judge by, got none")
-    threshold = float(np.quantile(risk, keep))
+    threshold = float(np.nanquantile(risk, keep))
     failed = (predictions["error_mm"] > FAILURE_MM).to_numpy()
-    slope, offset = uncertainty.calibrated(risk[known], failed[known])
+    slope, offset = uncertainty.calibrated(
+        risk[known], failed[known], predictions.loc[known, "patient"].nunique()
+    )
     errors = error_matrix(predictions)
     radii = uncertainty.conformal_radii(errors.to_numpy(), level)
     sure = error_matrix(
@@ -175,6 +177,7 @@ def _risk(measures: pd.DataFrame, reference: np.ndarray, predictions: pd.DataFra
     """(N,) each point's own surprise and its case's mean one: a model on the wrong tooth is so
     with all of its points, the sure ones too."""
     own = pd.Series(uncertainty.surprise(measures.to_numpy(), reference), index=predictions.index)
+    own = own.where(measures.notna().any(axis=1))  # no measure at all: nothing to trust it for
     case = own.groupby([predictions["image"], predictions["side"]]).transform("mean")
     return ((own + case) / 2).to_numpy()
 

@@ -81,17 +81,22 @@ def surprise(measures: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.where(some, logs, 0).sum(1) / np.maximum(some.sum(1), 1)
 
 
-def calibrated(score: np.ndarray, failed: np.ndarray) -> tuple[float, float]:
+def calibrated(
+    score: np.ndarray, failed: np.ndarray, patients: int | None = None
+) -> tuple[float, float]:
     """Turn a risk into a probability of failure: expit(slope * score + offset).
 
     Args:
         score: (N,) risks; failed: (N,) bool, of predictions kept for this.
+        patients: how many they are of: the points of one fail together, so where none failed these
+            are what there is to go by, and not the points.
     Returns: slope (>= 0: more risk is never safer) and offset; Platt's targets keep both finite
         even where every failure has the larger risk, or none failed.
     Source: Platt 1999, "Probabilistic outputs for support vector machines".
     """
     score, failed = _known(score, failed)
     n, m = failed.sum(), (~failed).sum()
+    m = patients if patients is not None and n == 0 else m
     want = np.where(failed, (n + 1) / (n + 2), 1 / (m + 2))
     centre, scale = score.mean(), max(score.std(), 1e-12)
     unit = (score - centre) / scale

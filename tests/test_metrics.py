@@ -143,3 +143,10 @@ def test_mse_has_no_gradient_where_nothing_is_annotated():
 def test_mse_names_shapes_that_do_not_match():
     with pytest.raises(ValueError, match=r"expected \(B, L, H, W\) twice and \(B, L\)"):
         losses.mse(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 4, 3), torch.ones(1, 2))
+
+
+def test_an_error_that_is_exactly_at_the_threshold_is_within_it():
+    offsets = np.array([(18, 24), (30, 0), (0, 30), (-24, 18)], float)  # 30 px of 0.1 mm
+    error = metrics.radial_error_mm(offsets, np.zeros((4, 2)), 0.1)
+    assert error.tolist() == [3.0] * 4
+    assert metrics.success_rate(error, 3.0) == 1.0

@@ -369,3 +369,24 @@ def test_intervals_cover_and_tests_err_as_often_as_they_say():
         assert wrong[name] / repetitions <= 0.115, name
         assert covered[name] / repetitions > 0.885, name
         assert single[name] / repetitions > 0.865, name
+
+
+@pytest.mark.parametrize("df, alpha, power", [(4, 0.05, 0.8), (14, 0.003, 0.8), (84, 0.05, 0.9)])
+def test_the_detectable_effect_is_found_as_often_as_stated(df, alpha, power):
+    size = stats.detectable(0.5, df, alpha, power)
+    critical = scipy.stats.t.ppf(1 - alpha / 2, df)
+    assert scipy.stats.nct.sf(critical, df, size / 0.5) == pytest.approx(power, abs=1e-6)
+    assert size > 0.5 * (critical + scipy.stats.norm.ppf(power)) or df > 50
+
+
+def test_one_failure_never_looks_safer_than_none():
+    clean = np.ones((40, 5))
+    patients = np.arange(40)
+    one = clean.copy()
+    one[3, 2] = 9.0
+    none = stats.bootstrap_intervals(clean, patients)
+    some = stats.bootstrap_intervals(one, patients)
+    assert none["failure_rate"] == pytest.approx([0, 1 - 0.025 ** (1 / 40)])
+    assert some["failure_rate"][1] >= none["failure_rate"][1]
+    assert some["sdr"]["2"][0] <= none["sdr"]["2"][0]
+    assert some["failure_rate"][0] < 1 / 200 < some["failure_rate"][1]

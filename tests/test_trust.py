@@ -141,3 +141,12 @@ def test_a_broken_rule_is_one_line(tiny):
         (run.folder / "trust.json").write_text(text)
         with pytest.raises(InputError, match=r"trust.json: expected the trust rule"):
             _ = run.trust_rule
+
+
+def test_a_point_without_any_measure_is_not_trusted(rule):
+    rows = table(20, np.random.default_rng(3), split="test")
+    rows.loc[0, [name for name in rule.measures if name in rows]] = np.nan
+    found = trust.apply_trust(rule, rows)
+    assert not found.loc[0, "trust"]
+    assert np.isnan(found.loc[0, "risk"])
+    assert found.loc[1:, "risk"].notna().all()

@@ -95,3 +95,14 @@ def test_conformal_radii_cover_new_patients_as_promised():
     covered = uncertainty.conformal_coverage(errors, patients, 0.9, splits=40)
     assert covered.mean() == pytest.approx(0.9, abs=0.015)
     assert len(set(covered.tolist())) > 10, "the splits differ"
+
+
+def test_where_nobody_failed_the_patients_say_how_sure_that_is():
+    score, failed = np.linspace(0, 2, 200), np.zeros(200, bool)
+    stated = uncertainty.probability(score, uncertainty.calibrated(score, failed, patients=40))
+    assert stated == pytest.approx(1 / 42, abs=1e-4)  # Platt's target for 40 that did not fail
+    points = uncertainty.probability(score, uncertainty.calibrated(score, failed))
+    assert points == pytest.approx(1 / 202, abs=1e-4)
+    failed[-3:] = True
+    with_some = uncertainty.calibrated(score, failed, patients=40)
+    assert with_some == uncertainty.calibrated(score, failed)

@@ -65,6 +65,10 @@ def test_a_verdict_in_words_says_what_was_not_seen():
     assert said == "no effect larger than 1.5 points"
     said = verdicts.worded(row(verdict=TOO_FEW, bound=0.03))
     assert said == "not enough runs; 3 points would have been seen"
+    said = verdicts.worded(row(verdict="no effect", bound=0.0104))
+    assert said == "no effect larger than 1.1 points"  # not 1: that would be smaller
+    said = verdicts.worded(row(verdict=TOO_FEW, bound=0.03, detectable=1.234))
+    assert said == "not enough runs; 130 points would have been seen"
     said = verdicts.worded(row(verdict=TOO_FEW, bound=0.03, detectable=math.nan))
     assert said == "not enough runs"
 
@@ -129,6 +133,26 @@ def test_an_interaction_is_what_two_give_beyond_their_sum():
     found = contrasts.interaction([hits(3), hits(4), hits(4), hits(4)], still, 4)
     assert found["sdr_2mm"]["effect"] == pytest.approx(-0.2)
     assert found["failure_rate"]["effect"] == pytest.approx(0.2)
+    room = 1 - 0.025 ** (1 / 15)  # nobody of 15 differs from another: what could one of them do?
+    assert found["sdr_2mm"]["interval"] == pytest.approx([-0.2 - room, -0.2 + room])
+    assert found["sdr_2mm"]["n_patients"] == 15
+
+
+def test_interactions_looked_at_together_need_larger_ones_to_be_seen():
+    rng = np.random.default_rng(2)
+    recipes = [tables(rng.exponential(2.0, (2, 20, 5))) for _ in range(4)]
+    some = [dict.fromkeys(MATTERS, 0.001)] * 4
+    alone, many = (contrasts.interaction(recipes, some, 4, tests=k) for k in (1, 6))
+    assert many["sdr_2mm"]["detectable"] > alone["sdr_2mm"]["detectable"]
+    assert many["sdr_2mm"]["interval"] == alone["sdr_2mm"]["interval"]
+
+
+@pytest.mark.parametrize("seeds, patients", [(1, 12), (2, 9)])
+def test_pairs_of_one_seed_or_few_patients_have_no_interaction(seeds, patients):
+    rng = np.random.default_rng(0)
+    recipes = {n: tables(rng.exponential(2.0, (seeds, patients, 3))) for n in ("o", "a", "b", "ab")}
+    family = verdicts.Family("o", recipes, [("a", "b", "ab")])
+    assert verdicts.judge_pairs(family).empty
 
 
 def test_one_strategy_without_predictions_on_a_side_is_left_out_there():
