@@ -234,7 +234,7 @@ def interaction(
     )
     patients = draws.var(0, ddof=1) * n / max(n - 1, 1)
     fixed = resampling.agree(draws) & resampling.IS_RATE
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, place in zip(SEEN, _places(), strict=True):
         seeds = sum(v[name] / g.shape[1] for v, g in zip(variances, groups, strict=True))
         value, spread = float(effect[place]), float(patients[place])
