@@ -311,3 +311,27 @@ def test_a_failed_notebook_that_cannot_be_kept_does_not_hide_why_it_failed(tmp_p
     said = notebooks._keep(source, tmp_path / "file" / "kept.ipynb")
     assert said.startswith("its notebook is lost: ")
     assert said.endswith("kept.ipynb: expected a place to write to, got: File exists")
+
+
+def test_what_a_step_frees_is_kept_for_the_next():
+    """Pages of a 60 MB tensor that is taken and freed again and again, as faults of the process."""
+    code = (
+        "import resource, sys, torch\n"
+        "from lmkit.memory import keep_freed\n"
+        "kept = keep_freed() if sys.argv[1] == 'keep' else True\n"
+        "def step(): return torch.ones(60 << 18).sum().item()\n"
+        "for _ in range(3): step()\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(5): step()\n"
+        "print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+    )
+
+    def faults(how: str) -> int:
+        command = [sys.executable, "-c", code, how]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        if told[0] == "False":
+            pytest.skip("the C library is not glibc")
+        return int(told[1])
+
+    assert faults("keep") < 500
+    assert faults("as it is") > 5 * 60 * 2**20 / 2**21  # pages are 2 MB at most
