@@ -73,7 +73,7 @@ def _take(collector: Collector, task: dict[str, Any], where: str, base: Path) ->
         raise InputError(f"{where}: image_rotation: expected 0, got {got}; turn the image back")
     sizes = [(r.get("original_width"), r.get("original_height")) for r in points] or [(None, None)]
     name = _file_name(_image_of(task))
-    image = collector.image(name.lstrip("/"), where, base=base, size=sizes[0])
+    image = collector.image(name, where, base=base, size=sizes[0])
     side = {r.get("id"): _choice(r) for r in regions if isinstance(r.get("id"), str) and _choice(r)}
     for region, size in zip(points, sizes, strict=False):
         with collector.faults.of(image):

@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -19,15 +19,15 @@ import pandas as pd
 from lmkit.declare import declared
 from lmkit.faults import Fault, Faults
 from lmkit.fields import InputError, nearest
-from lmkit.images import SUFFIXES, image_size
+from lmkit.images import image_size
 from lmkit.measures import Measurement
 from lmkit.native import mirror_pairs_of, sides_of
+from lmkit.places import find_image, image_name, usual_patients
 from lmkit.tables import (
     NO_SIDE,
     SPLITS,
     Tables,
     about_of,
-    image_file,
     is_spacing,
     name_of,
     names_of,
@@ -42,7 +42,6 @@ KEYS = (
 )
 EDGE_PX = 0.5  # where tools that measure from the image's edge have the first pixel's centre
 SIDE = re.compile(r"(left|right)[ _.:/-]+(.+)", re.IGNORECASE)
-UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before an uploaded file's name
 IMAGE_COLUMNS = ["image", "patient", "split", "spacing_x_mm", "spacing_y_mm", "spacing_source"]
 Point = tuple[float, float, str]  # x, y, where it stands
 
@@ -215,10 +214,10 @@ class Collector:
         return pd.DataFrame(rows, columns=["image", "side", "landmark", "x", "y"])
 
     def _image_table(self, labelled: set[str], spacing: tuple[float, float]) -> pd.DataFrame:
-        rows = []
+        rows, patients = [], usual_patients(i for i in self.images if i in labelled)
         for image, row in self.images.items():
             if image in labelled:
-                usual = {"patient": PurePosixPath(image).stem, "split": "", "spacing_source": ""}
+                usual = {"patient": patients[image], "split": "", "spacing_source": ""}
                 mm = dict(zip(("spacing_x_mm", "spacing_y_mm"), spacing, strict=True))
                 rows.append({"image": image} | usual | mm | row)
         frame = pd.DataFrame(rows, columns=IMAGE_COLUMNS)
@@ -240,39 +239,6 @@ def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
     if "patient" in known:
         known["patient"] = name_of(known["patient"], "patient", where)
     return known
-
-
-def find_image(folder: Path, name: object, where: str, base: Path | None = None) -> Path:
-    """The file of an image: where its path says, else by its name in the usual places.
-
-    Args:
-        folder: the dataset's; no file outside it is looked at.
-        name: a path, perhaps of another computer or without suffix, or an address.
-        base: another folder that `name` may be relative to.
-    Raises: InputError naming `where`.
-    """
-    if not isinstance(name, str) or not name.strip():
-        raise InputError(f"{where}: image: expected a file name, got {shown(name)}")
-    path = name.strip().replace("\\", "/")
-    last = path.rsplit("/", 1)[-1]
-    bases = [base] if base else []
-    for part in dict.fromkeys((path, last, UPLOAD.sub("", last))):
-        tries = [part] if Path(part).suffix else [part, *(part + suffix for suffix in SUFFIXES)]
-        for place in (*bases, folder, folder / "images"):
-            for file in tries:
-                try:
-                    return image_file(place, file, where, root=folder)
-                except InputError:
-                    continue  # look in the next place
-    raise InputError(
-        f"{where}: image: expected a file in {folder} or its images/, got {shown(name)}"
-    )
-
-
-def image_name(folder: Path, path: Path) -> str:
-    """An image's name in the tables: its path in the dataset's folder, or in its images/."""
-    parts = path.resolve().relative_to(folder.resolve()).parts
-    return PurePosixPath(*parts[parts[0] == "images" :]).as_posix()
 
 
 def split_in(text: str) -> str:

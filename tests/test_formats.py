@@ -535,6 +535,22 @@ def test_the_images_of_one_dicom_patient_stay_in_one_split(pictures):
     assert not images["patient"].str.contains("id").any()  # a digest, not the number itself
 
 
+def test_one_patient_id_in_all_dicom_images_is_no_patient(pictures):
+    for i in range(6):
+        write_dicom(pictures / f"{i}.dcm", RAMP + i, PatientID="ANONYMOUS")
+    rows = "".join(f"{i}.dcm,3,4\n" for i in range(6))
+    (pictures / "labels.csv").write_text("image,x1,y1\n" + rows)
+    with pytest.warns(UserWarning, match="PatientID: expected one per patient, got the same in"):
+        assert data.open_dataset(pictures).images["patient"].tolist() == list("012345")
+
+
+def test_half_a_spacing_beside_a_dicom_header_is_refused(pictures):
+    write_dicom(pictures / "images" / "c.dcm", RAMP, PixelSpacing=[0.3, 0.1])
+    (pictures / "labels.csv").write_text("image,spacing_x_mm,x1,y1\nc.dcm,0.5,3,4\n")
+    with pytest.raises(InputError, match=r"c.dcm: spacing: .* got spacing_x_mm 0.5 alone"):
+        data.open_dataset(pictures)
+
+
 # predictions out
 
 PREDICTED = pd.DataFrame(
