@@ -118,6 +118,19 @@ class Collector:
         self.paths[image] = path
         return image
 
+    def also(self, image: str, where: str, first: str, **row: object) -> None:
+        """What another row says of an image that is taken; it fills what was not known.
+
+        Raises: InputError where it says otherwise than `first`, the row it was taken from.
+        """
+        for key, value in _checked(row, where).items():
+            known = self.images[image].setdefault(key, value)
+            if known != value:
+                raise InputError(
+                    f"{where}: {key}: expected {shown(known)} for {image} as in {first}, got "
+                    f"{shown(value)}"
+                )
+
     def point(
         self, image: str, label: object, xy: tuple[float, float], where: str, side: str = ""
     ) -> None:

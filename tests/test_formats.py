@@ -214,6 +214,51 @@ def test_a_wide_table_may_state_side_patient_split_and_spacing(pictures):
     assert points_of(ds)["a.png", "right", "tip"] == (30, 21)
 
 
+@pytest.mark.parametrize(
+    "column, known",
+    [
+        ("patient_id", "patient"), ("Patient", "patient"), ("Side", "side"), ("Split", "split"),
+        ("Spacing_mm", "spacing_mm"),
+    ],
+)  # fmt: skip
+def test_a_column_that_is_nearly_a_known_one_is_refused(pictures, column, known):
+    (pictures / "labels.csv").write_text(f"image,{column},x1,y1\na.png,left,1,2\n")
+    with pytest.raises(InputError, match=f"row 1: unknown column '{column}'; did you mean {known}"):
+        data.open_dataset(pictures)
+
+
+def test_a_capital_image_column_is_named(pictures):
+    (pictures / "labels.csv").write_text("Image,x1,y1\na.png,1,2\n")
+    with pytest.raises(InputError, match=r"unknown column 'Image'; did you mean image\?"):
+        data.open_dataset(pictures)
+
+
+def test_capital_axes_drop_no_landmark_and_half_a_pair_is_refused(pictures):
+    text = "image,size,patient_age,tip_x,tip_y,base_X,base_Y\na.png,1,50,1,2,30,40\n"
+    (pictures / "labels.csv").write_text(text)
+    ds = data.open_dataset(pictures)
+    assert points_of(ds)["a.png", "all", "base"] == (30, 40)
+    (pictures / "labels.csv").write_text(text.replace("base_Y", "bas_y"))
+    with pytest.raises(InputError, match=r"row 1: expected bas_y and bas_x, got bas_y alone"):
+        data.open_dataset(pictures)
+
+
+def test_the_second_sides_row_fills_what_the_first_leaves_open(pictures):
+    text = "image,side,patient,split,spacing_mm,x1,y1\na.png,left,7,,,1,2\n"
+    text += "a.png,right,,test,0.3,8,2\n"
+    (pictures / "labels.csv").write_text(text)
+    row = data.open_dataset(pictures).images.iloc[0]
+    assert row[["patient", "split", "spacing_x_mm"]].tolist() == ["7", "test", 0.3]
+
+
+@pytest.mark.parametrize("column, one, two", [("patient", "7", "8"), ("spacing_mm", ".1", ".2")])
+def test_two_rows_of_an_image_that_disagree_are_both_named(pictures, column, one, two):
+    text = f"image,side,{column},x1,y1\na.png,left,{one},1,2\na.png,right,{two},8,2\n"
+    (pictures / "labels.csv").write_text(text)
+    with pytest.raises(InputError, match=r"labels.csv row 3: .* for a.png as in row 2, got"):
+        data.open_dataset(pictures)
+
+
 def test_one_spacing_for_all_images_stands_in_dataset_yaml(pictures):
     (pictures / "labels.csv").write_text("image,x1,y1\na.png,1,2\nb.png,3,4\n")
     (pictures / "dataset.yaml").write_text("spacing_mm: [0.1, 0.25]\nname: mine\n")
