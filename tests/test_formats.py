@@ -454,6 +454,79 @@ def test_label_studios_short_export_is_read(pictures):
     assert points_of(data.open_dataset(pictures))["b.png", "all", "tip"] == (32.5, 11.5)
 
 
+def cvat_of(*insides: str) -> str:
+    images = "".join(
+        f'<image id="{i}" name="{name}.png" width="{W}" height="{H}">{inside}</image>'
+        for i, (name, inside) in enumerate(zip("ab", insides, strict=True))
+    )
+    return f"<annotations><version>1.1</version>{images}</annotations>"
+
+
+def cvat_points(x: int, side: str = "") -> str:
+    attribute = f'<attribute name="Side">{side}</attribute>' if side else ""
+    return f'<points label="tip" points="{x},20">{attribute}</points>'
+
+
+@pytest.mark.parametrize(
+    "insides",
+    [
+        [cvat_points(80, "left"), cvat_points(20, "right")],
+        [
+            f'<skeleton label="{side}">{cvat_points(x)}</skeleton>'
+            for side, x in (("Left", 80), ("right", 20))
+        ],
+    ],
+)
+def test_cvats_side_is_an_attribute_of_any_case_or_the_skeletons_name(pictures, insides):
+    (pictures / "annotations.xml").write_text(cvat_of(*insides))
+    points = points_of(data.open_dataset(pictures))
+    assert points == {
+        ("a.png", "left", "tip"): (79.5, 19.5),
+        ("b.png", "right", "tip"): (19.5, 19.5),
+    }
+
+
+def test_points_of_one_name_in_two_skeletons_are_two_landmarks(pictures):
+    skeletons = [f'<skeleton label="{m}">{cvat_points(80)}</skeleton>' for m in ("m2", "m3")]
+    (pictures / "annotations.xml").write_text(cvat_of(*skeletons))
+    assert data.open_dataset(pictures).names == ("m2_tip", "m3_tip")
+
+
+def test_cocos_side_is_an_attribute_of_any_case(pictures):
+    more = {"category_id": 3, "keypoints": [80, 20, 2, 55, 21, 2], "attributes": {"Side": "Left"}}
+    value = coco({"id": 1, "image_id": 7} | more, {"id": 2, "image_id": 9} | more)
+    (pictures / "labels.json").write_text(json.dumps(value))
+    assert data.open_dataset(pictures).sides == ("left",)
+
+
+def whole_choice(i: int, image: str, side: str) -> dict:
+    choice = {"id": "c1", "type": "choices", "value": {"choices": [side]}}
+    result = [keypoint("tip", 50, 50, id="k1"), choice]
+    return {"id": i, "data": {"image": image}, "annotations": [{"result": result}]}
+
+
+def short_choice(i: int, image: str, side: object) -> dict:
+    plain = {"x": 50, "y": 50, "keypointlabels": ["tip"]}
+    plain |= {"original_width": W, "original_height": H}
+    return {"id": i, "image": image, "kp": [plain], "side": side}
+
+
+@pytest.mark.parametrize("task", [whole_choice, short_choice])
+def test_label_studios_choice_for_the_whole_image_is_the_side_of_its_points(pictures, task):
+    tasks = [task(1, "a.png", "Left"), task(2, "b.png", "Right")]
+    (pictures / "export.json").write_text(json.dumps(tasks))
+    points = points_of(data.open_dataset(pictures))
+    assert list(points) == [("a.png", "left", "tip"), ("b.png", "right", "tip")]
+
+
+def test_label_studios_image_of_both_sides_is_refused(pictures):
+    task = whole_choice(1, "a.png", "Left")
+    task["data"]["Side"] = "right"
+    (pictures / "export.json").write_text(json.dumps([task]))
+    with pytest.raises(InputError, match=r"task 1: side: expected left \| right for the image"):
+        data.open_dataset(pictures)
+
+
 # pixels: EXIF, depth, DICOM
 
 
