@@ -19,7 +19,7 @@ from lmkit.jsonfiles import read_json
 from lmkit.labelme import is_labelme, read_labelme
 from lmkit.labelstudio import is_labelstudio, read_labelstudio
 from lmkit.native import landmark_rows, read_native
-from lmkit.places import usual_patients
+from lmkit.places import is_clutter, usual_patients
 from lmkit.tables import Tables, patients_in_two, rows_of, two_splits
 from lmkit.textfiles import label_folders, read_text_files
 from lmkit.widecsv import is_wide, read_wide
@@ -50,7 +50,8 @@ def _native(folder: Path, only: Path | None) -> Files:
 
 
 def _texts(folder: Path, only: Path | None) -> Files:
-    return [] if only else [f for place in label_folders(folder) for f in place.rglob("*.txt")]
+    found = [] if only else [f for place in label_folders(folder) for f in place.rglob("*.txt")]
+    return [path for path in found if not is_clutter(path.relative_to(folder))]
 
 
 def _by_suffix(suffix: str, fits: Callable[[Path], bool]) -> Callable[[Path, Path | None], Files]:
@@ -63,7 +64,8 @@ def _by_suffix(suffix: str, fits: Callable[[Path], bool]) -> Callable[[Path, Pat
         found = [only] if only else sorted(folder.rglob("*"))
         files, problems = [], []
         for path in found:
-            if path.suffix.lower() == suffix and path.is_file() and path.name not in BESIDE:
+            fine = only or not (path.name in BESIDE or is_clutter(path.relative_to(folder)))
+            if path.suffix.lower() == suffix and path.is_file() and fine:
                 try:
                     files += [path] if fits(path) else []
                 except InputError as problem:
@@ -207,7 +209,7 @@ def stray_images(folder: Path, tables: Tables) -> list[Path]:
     """
     known = {path.resolve() for path in tables.paths.values()}
     stray = []
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(p for p in folder.rglob("*") if not is_clutter(p.relative_to(folder))):
         if path.suffix.lower() in SUFFIXES and path.is_file() and path.resolve() not in known:
             parts = path.relative_to(folder).parts
             parts = parts[parts[0] == "images" :]

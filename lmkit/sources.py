@@ -78,10 +78,7 @@ class Collector:
             return
         with self.faults.of():
             self.about = about_of(path, KEYS)
-            zero = self.about.get("pixel_zero", "edge" if self.edge else "centre")
-            if zero not in ("edge", "centre"):
-                raise InputError(f"{path}: pixel_zero: expected edge | centre, got {shown(zero)}")
-            self.edge = zero == "edge"
+            self.edge = edge_px(path, self.about, self.edge) > 0
 
     def image(
         self,
@@ -236,6 +233,19 @@ class Collector:
         frame = pd.DataFrame(rows, columns=IMAGE_COLUMNS)
         stated = (frame["spacing_source"] != "").any()
         return frame if stated else frame.drop(columns="spacing_source")
+
+
+def edge_px(path: Path, about: dict[str, Any], edge: bool) -> float:
+    """What is to be taken off coordinates, pixels, as `pixel_zero` of a dataset.yaml says.
+
+    Args:
+        edge: where it says nothing, whether the format measures from the image's edge.
+    Raises: InputError for another value than edge or centre.
+    """
+    zero = about.get("pixel_zero", "edge" if edge else "centre")
+    if zero not in ("edge", "centre"):
+        raise InputError(f"{path}: pixel_zero: expected edge | centre, got {shown(zero)}")
+    return EDGE_PX if zero == "edge" else 0.0
 
 
 def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:

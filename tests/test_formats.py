@@ -176,6 +176,79 @@ def test_classes_after_the_points_are_left_out_and_it_is_said(pictures):
         data.open_dataset(folder)
 
 
+def text_files(folder: Path, about: str, **labels: str) -> Path:
+    (folder / "annotations").mkdir(exist_ok=True)
+    for name, text in ({"a": "1,2\n3,4\n", "b": "5,6\n7,8\n"} | labels).items():
+        (folder / "annotations" / f"{name}.txt").write_text(text)
+    (folder / "dataset.yaml").write_text("landmarks: [tip, base]\n" + about)
+    return folder
+
+
+def test_text_files_may_have_mirror_pairs_and_measure_from_the_edge(tmp_path, pictures):
+    folder = text_files(pictures, "mirror_pairs: [[tip, base]]\npixel_zero: edge\n")
+    ds = data.open_dataset(folder)
+    assert ds.mirror_pairs == (("tip", "base"),)
+    assert points_of(ds)["a.png", "all", "tip"] == (0.5, 1.5)
+    assert convert.convert(folder, tmp_path / "out", to="text") == []
+    assert_same(ds, data.open_dataset(tmp_path / "out"))
+    assert data.open_dataset(tmp_path / "out").mirror_pairs == ds.mirror_pairs
+
+
+def test_sides_that_no_folder_of_text_files_has_are_refused(pictures):
+    folder = text_files(pictures, "sides: [left, right]\n")
+    with pytest.raises(InputError, match=r"dataset.yaml: sides: expected a folder .* got images/"):
+        data.open_dataset(folder)
+
+
+def test_the_native_folder_measures_from_pixel_centres_only(native):
+    path = native / "dataset.yaml"
+    path.write_text(path.read_text() + "pixel_zero: edge\n")
+    with pytest.raises(InputError, match=r"dataset.yaml: pixel_zero: expected centre"):
+        data.open_dataset(native)
+
+
+@pytest.mark.parametrize("pairs", ["[tip, tip]", "[tip, base], [base, end]"])
+def test_a_landmark_is_in_one_mirror_pair_and_not_its_own_mirror(pictures, pairs):
+    header = "image,tip_x,tip_y,base_x,base_y,end_x,end_y\n"
+    (pictures / "labels.csv").write_text(header + "a.png,1,2,3,4,5,6\n")
+    (pictures / "dataset.yaml").write_text(f"mirror_pairs: [{pairs}]\n")
+    with pytest.raises(InputError, match=r"yaml: mirror_pairs: expected .* in one pair, .* again"):
+        data.open_dataset(pictures)
+
+
+@pytest.mark.parametrize("text, line", [("1,2\n\n5,6\n", 2), ("\n3,4\n5,6\n", 1)])
+def test_a_blank_line_between_points_is_named(pictures, text, line):
+    folder = text_files(pictures, "", b=text)
+    with pytest.raises(InputError, match=f"b.txt line {line}: expected x,y, .* got a blank line"):
+        data.open_dataset(folder)
+
+
+def test_blank_lines_after_the_points_do_not_count(pictures):
+    folder = text_files(pictures, "", a="1,2\r\n3,4\r\n\r\n \n")
+    assert points_of(data.open_dataset(folder))["a.png", "all", "base"] == (3, 4)
+
+
+def test_a_reader_that_is_not_read_is_named(tmp_path, pictures):
+    folder = two_readers(pictures, "readers: [ann, bob]\n")
+    (folder / "annotations_eve").mkdir()
+    with pytest.warns(UserWarning, match=r"annotations_eve: expected one of .* \(ann, bob\)"):
+        data.open_dataset(folder)
+    assert "annotations_eve" in convert.convert(folder, tmp_path / "out")[-1]
+
+
+def test_files_of_macos_and_of_jupyter_are_no_labels_and_no_images(pictures):
+    folder = text_files(pictures, "")
+    for place in ("images/._a.png", "annotations/._a.txt"):
+        (folder / place).write_bytes(b"\0\5\x16\7\xff")
+    assert len(data.open_dataset(folder).images) == 2
+    wide = pictures / "wide"
+    (wide / ".ipynb_checkpoints").mkdir(parents=True)
+    (pictures / "images").rename(wide / "images")
+    for place in ("labels.csv", ".ipynb_checkpoints/labels-checkpoint.csv"):
+        (wide / place).write_text("image,x1,y1\na.png,1,2\n")
+    assert len(data.open_dataset(wide).images) == 1
+
+
 # wide CSV
 
 
@@ -562,6 +635,22 @@ def test_sixteen_bits_are_kept(tmp_path, suffix):
     deep = (np.arange(60 * 110, dtype=np.uint16) * 9).reshape(60, 110)
     Image.fromarray(deep).save(tmp_path / f"a.{suffix}")
     assert np.array_equal(read_image(tmp_path / f"a.{suffix}"), deep)
+
+
+def test_sixteen_bits_of_which_0_is_white_are_turned_bright_for_dark(tmp_path):
+    deep = (np.arange(5 * 7, dtype=np.uint16) * 9).reshape(5, 7)
+    Image.fromarray(deep).save(tmp_path / "a.tif")
+    whole = bytearray((tmp_path / "a.tif").read_bytes())
+    entry = whole.index((262).to_bytes(2, "little") + (3).to_bytes(2, "little"))
+    whole[entry + 8] = 0  # the entry's value: MinIsWhite
+    (tmp_path / "a.tif").write_bytes(whole)
+    assert np.array_equal(read_image(tmp_path / "a.tif"), 65535 - deep)
+
+
+def test_empty_dicom_windows_and_slopes_do_nothing(tmp_path):
+    empty = dict.fromkeys(["WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"])
+    write_dicom(tmp_path / "a.dcm", RAMP, **empty)
+    assert np.array_equal(read_image(tmp_path / "a.dcm"), RAMP)
 
 
 def write_dicom(path: Path, stored: np.ndarray, kind: str = "MONOCHROME2", bits: int = 12, **tags):
