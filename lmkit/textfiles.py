@@ -71,12 +71,7 @@ def read_text_files(folder: Path, faults: Faults = STRICT) -> Tables:
         if classed:
             n, first = len(classed), classed[0]
             notes += (f"lines of one number after the points of {n} files, first {first}",)
-    unread = tuple(
-        f"{place.name}: expected one of the readers that count ({', '.join(readers)}), got another "
-        "one, which is not read; name two under readers, or take plain annotations/ away"
-        for place in sorted(folder.glob("annotations*"))
-        if place.is_dir() and place not in readers.values()
-    )
+    unread = _unread(folder, readers)
     landmarks, second = _combined(readings, about)
     landmarks = landmarks[landmarks["image"].isin(paths)]
     labelled = set(landmarks["image"])
@@ -131,6 +126,18 @@ def _readers(folder: Path, about: dict[str, Any]) -> dict[str, Path]:
             f"{', '.join(found)}, got {shown(wanted)}"
         )
     return {reader: found[reader] for reader in wanted}
+
+
+def _unread(folder: Path, readers: dict[str, Path]) -> tuple[str, ...]:
+    """What to say of label folders that do not count."""
+    counted = " and ".join(labels.name for labels in readers.values())
+    others = [p for p in sorted(folder.glob("annotations*")) if p.is_dir()]
+    return tuple(
+        f"{place.name}: expected labels that count, as {counted}, got another reader, who is not "
+        "read; name two under readers, or take a plain annotations/ away"
+        for place in others
+        if place not in readers.values()
+    )
 
 
 def _read_labels(

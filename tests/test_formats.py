@@ -231,7 +231,7 @@ def test_blank_lines_after_the_points_do_not_count(pictures):
 def test_a_reader_that_is_not_read_is_named(tmp_path, pictures):
     folder = two_readers(pictures, "readers: [ann, bob]\n")
     (folder / "annotations_eve").mkdir()
-    with pytest.warns(UserWarning, match=r"annotations_eve: expected one of .* \(ann, bob\)"):
+    with pytest.warns(UserWarning, match=r"annotations_eve: .* as annotations_ann and"):
         data.open_dataset(folder)
     assert "annotations_eve" in convert.convert(folder, tmp_path / "out")[-1]
 
