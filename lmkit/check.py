@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lmkit import lookalikes
-from lmkit.check_rows import Found, outside, spacing_rows, unlabelled
+from lmkit.check_rows import Found, outside, remarked, spacing_rows, unlabelled
 from lmkit.dicom import dicom_spacing, is_dicom
 from lmkit.faults import Fault, Faults
 from lmkit.fields import InputError
@@ -85,7 +85,7 @@ def check_dataset(source: Any, *, pixels: bool = True) -> Check:
     images, landmarks = tables.images, tables.landmarks
     sizes = _collect(images["image"], size, faults)
     found = [*outside(landmarks, sizes), *spacing_rows(images), *_headers(images, paths, faults)]
-    found += [*unlabelled(tables, stray, faults), *_odd_sizes(sizes)]
+    found += [*unlabelled(tables, stray, faults), *_odd_sizes(sizes), *remarked(tables)]
     if pixels:
         found += _pictures(images, _collect(list(sizes), _looker(read), faults, threads=True))
     stops = _from_faults(faults.found)

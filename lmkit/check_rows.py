@@ -79,6 +79,12 @@ def unlabelled(tables: Any, stray: list[Path], faults: Faults) -> list[Found]:
     return found
 
 
+def remarked(tables: Any) -> list[Found]:
+    """What a reader took for granted and may be wrong."""
+    remarks = getattr(tables, "remarks", ())
+    return [Found(problem="taken for granted", image="", got=remark) for remark in remarks]
+
+
 def spacing_rows(images: pd.DataFrame) -> list[Found]:
     """Spacings that are missing, far from the others, or exchanged in x and y."""
     table = images.set_index("image")[SPACING].astype(float)

@@ -109,7 +109,7 @@ def _take(
         got = shown(annotation.get("category_id"))
         raise InputError(f"{where}: category_id: expected one with keypoints, got {got}")
     more = annotation.get("attributes")
-    stated = annotation.get("side") or (isinstance(more, dict) and more.get("side")) or known[0]
+    stated = _side(annotation) or (isinstance(more, dict) and _side(more)) or known[0]
     if not isinstance(flat, list) or len(flat) != 3 * len(known[1]):
         got = f"{len(flat)} numbers" if isinstance(flat, list) else shown(flat)
         wanted = f"x, y, visibility of {len(known[1])} landmarks"
@@ -129,6 +129,11 @@ def _take(
     box = annotation.get("bbox")
     collector.lost["annotations' boxes"] += bool(box and points and box != _box(points))
     collector.lost["annotations' outlines"] += bool(annotation.get("segmentation"))
+
+
+def _side(keys: dict[str, Any]) -> object:
+    """What stands under `side`, whatever the case."""
+    return next((v for key, v in keys.items() if key.lower() == "side" and v), None)
 
 
 def _about(value: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from lmkit.files import path_of, read_yaml, write_json, write_text, writing
 from lmkit.formats import read_dataset, stray_images
 from lmkit.images import image_size
 from lmkit.labelme import labelme_of
-from lmkit.sources import image_name
+from lmkit.places import image_name
 from lmkit.tables import NO_SIDE, Tables, name_of, plain_name
 from lmkit.writers import WRITERS
 

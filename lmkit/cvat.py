@@ -1,12 +1,14 @@
 """CVAT for images 1.1: an XML file with the points, or skeletons of points, of each image.
 
-The side is an attribute `side` of the points or the skeleton, or leads the label (`left_tip`). An
-image's subset is its split where it is called train, val or test. CVAT measures from the image's
-edge, as LabelMe does.
+The side is an attribute `side` of the points or the skeleton, or the skeleton is called left or
+right, or it leads the label (`left_tip`). A point's name that several skeletons have is led by the
+skeleton's (`molar_tip`), as these are different landmarks. An image's subset is its split where it
+is called train, val or test. CVAT measures from the image's edge, as LabelMe does.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,14 +22,28 @@ from lmkit.tables import Tables, name_of, number, shown
 
 def read_cvat(folder: Path, files: list[Path], faults: Faults) -> Tables:
     """The points of CVAT files. Boxes, outlines, masks and tags are left out, and noted."""
-    collector = Collector(folder, faults, edge=True)
+    collector, roots = Collector(folder, faults, edge=True), {}
     for path in files:
         with faults.of():
-            for element in _root(path).iter("image"):
-                name = element.get("name") or ""
-                with faults.of(name):
-                    _take(collector, element, path)
+            roots[path] = _root(path)
+    leads = _leads(list(roots.values()))
+    for path, root in roots.items():
+        for element in root.iter("image"):
+            name = element.get("name") or ""
+            with faults.of(name):
+                _take(collector, element, path, leads)
     return collector.tables()
+
+
+def _leads(roots: list[ElementTree.Element]) -> set[str]:
+    """The names of points that are in several skeletons."""
+    owners: dict[str, set[str]] = defaultdict(set)
+    for child in (child for root in roots for image in root.iter("image") for child in image):
+        if child.tag == "skeleton":
+            owner = child.get("label") or ""
+            for point in child.iter("points"):
+                owners[point.get("label") or ""].add("" if _is_side(owner) else owner)
+    return {label for label, found in owners.items() if len(found) > 1}
 
 
 def is_cvat(path: Path) -> bool:
@@ -53,7 +69,7 @@ def _refuse(path: Path, *_: object) -> None:
     raise InputError(f"{path}: expected XML without DOCTYPE and entities, got them")
 
 
-def _take(collector: Collector, element: ElementTree.Element, path: Path) -> None:
+def _take(collector: Collector, element: ElementTree.Element, path: Path, leads: set[str]) -> None:
     """An image and its points. Raises: InputError."""
     where = f"{path} image {shown(element.get('name'))}"
     width, height = (_whole(element.get(key), key, where) for key in ("width", "height"))
@@ -65,8 +81,12 @@ def _take(collector: Collector, element: ElementTree.Element, path: Path) -> Non
         if child.tag == "points":
             _points(collector, child, image, where, "")
         elif child.tag == "skeleton":
+            owner = child.get("label") or ""
+            side = _side(child) or (owner if _is_side(owner) else "")
             for point in child.iter("points"):
-                _points(collector, point, image, where, _side(child))
+                if point.get("label") in leads and owner and not _is_side(owner):
+                    point.set("label", f"{owner}_{point.get('label')}")
+                _points(collector, point, image, where, side)
         else:
             collector.lost[f"{child.tag} elements"] += 1
 
@@ -89,16 +109,22 @@ def _points(
             xy = number(x, f"{name}: x", where), number(y, f"{name}: y", where)
             collector.point(image, name, xy, where, side)
         collector.lost["points marked occluded, now as others"] += element.get("occluded") == "1"
-        others = [a for a in element.iter("attribute") if a.get("name") != "side"]
+        others = [a for a in element.iter("attribute") if not _says_side(a)]
         collector.lost["attributes of points"] += len(others)
 
 
 def _side(element: ElementTree.Element) -> str:
     """What the element's own attribute `side` says."""
-    return next(
-        ((a.text or "").strip() for a in element.findall("attribute") if a.get("name") == "side"),
-        "",
-    )
+    found = (a for a in element.findall("attribute") if _says_side(a))
+    return next(((a.text or "").strip() for a in found), "")
+
+
+def _says_side(attribute: ElementTree.Element) -> bool:
+    return (attribute.get("name") or "").lower() == "side"
+
+
+def _is_side(label: str) -> bool:
+    return label.lower() in ("left", "right")
 
 
 def _whole(text: str | None, what: str, where: str) -> int | None:

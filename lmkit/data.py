@@ -223,6 +223,8 @@ def _warn_of_skipped(folder: Path, tables: Tables) -> None:
             f"{folder}: {len(tables.skipped)} images left out, first {tables.skipped[0].message}",
             stacklevel=3,
         )
+    for remark in tables.remarks:
+        warnings.warn(f"{folder}: {remark}", stacklevel=3)
 
 
 def _fill_split(images: pd.DataFrame, fractions: tuple[float, ...], seed: int) -> pd.Series:

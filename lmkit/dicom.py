@@ -18,6 +18,7 @@ SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing") 
 MOST_PIXELS = 2 * 89_478_485  # where Pillow, too, takes an image for an attack
 MOST_BYTES = 4 * MOST_PIXELS
 META_START = 128 + 4 + 12  # preamble, DICM, and the element that holds the rest's length
+OPTIONAL = ("WindowCenter", "WindowWidth", "VOILUTSequence", "RescaleSlope", "RescaleIntercept")
 LAYOUT = ["Rows", "Columns", "PatientID", "PixelSpacingCalibrationType", *SPACINGS]
 
 
@@ -145,6 +146,9 @@ def _grey(data: Any) -> np.ndarray:
     """(H, W) uint8 or uint16."""
     from pydicom import pixels
 
+    for tag in OPTIONAL:  # there and empty, as anonymisers leave them, is not there
+        if tag in data and not _stated(data, tag):
+            del data[tag]
     values = pixels.pixel_array(data)  # YBR comes as RGB
     if data.PhotometricInterpretation == "PALETTE COLOR":
         values = pixels.apply_color_lut(values, data)
@@ -153,7 +157,7 @@ def _grey(data: Any) -> np.ndarray:
         return np.rint(values * 255 / (2 ** int(data.BitsStored) - 1)).astype(np.uint8)
     stored = values.dtype
     values = np.asarray(pixels.apply_modality_lut(values, data), float)
-    windowed = "WindowCenter" in data or "VOILUTSequence" in data
+    windowed = "VOILUTSequence" in data or all(tag in data for tag in OPTIONAL[:2])
     if windowed:
         values = np.asarray(pixels.apply_voi_lut(values, data), float)
     if data.PhotometricInterpretation == "MONOCHROME1":
@@ -164,6 +168,12 @@ def _grey(data: Any) -> np.ndarray:
         narrow = stored == np.uint8 and high <= 255 and low >= 0
         return (values - min(low, 0)).astype(np.uint8 if narrow else np.uint16)
     return np.rint(np.interp(values, (low, high), (0, 65535))).astype(np.uint16)
+
+
+def _stated(data: Any, tag: str) -> bool:
+    """Whether an attribute has a value; 0 is one."""
+    value = data.get(tag)
+    return value is not None and (isinstance(value, int | float) or len(value) > 0)
 
 
 def _inverted(values: np.ndarray, data: Any, windowed: bool) -> np.ndarray:

@@ -48,10 +48,14 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return abs(value) <= sys.float_info.max
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """'; did you mean X?' for the closest known word, whatever the case, or nothing."""
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """'; did you mean X?' for the closest known word, whatever the case, or nothing.
+
+    Args:
+        cutoff: how like it has to be, 0 to 1, as difflib measures it.
+    """
     folded = {name.casefold(): name for name in known}
-    close = difflib.get_close_matches(str(word).casefold(), folded, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(str(word).casefold(), folded, n=1, cutoff=cutoff)
     return f"; did you mean {folded[close[0]]}?" if close else ""
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-import numpy as np
 import pandas as pd
 
 from lmkit.coco import is_coco, read_coco
@@ -20,6 +19,7 @@ from lmkit.jsonfiles import read_json
 from lmkit.labelme import is_labelme, read_labelme
 from lmkit.labelstudio import is_labelstudio, read_labelstudio
 from lmkit.native import landmark_rows, read_native
+from lmkit.places import is_clutter, usual_patients
 from lmkit.tables import Tables, patients_in_two, rows_of, two_splits
 from lmkit.textfiles import label_folders, read_text_files
 from lmkit.widecsv import is_wide, read_wide
@@ -50,7 +50,8 @@ def _native(folder: Path, only: Path | None) -> Files:
 
 
 def _texts(folder: Path, only: Path | None) -> Files:
-    return [] if only else [f for place in label_folders(folder) for f in place.rglob("*.txt")]
+    found = [] if only else [f for place in label_folders(folder) for f in place.rglob("*.txt")]
+    return [path for path in found if not is_clutter(path.relative_to(folder))]
 
 
 def _by_suffix(suffix: str, fits: Callable[[Path], bool]) -> Callable[[Path, Path | None], Files]:
@@ -63,7 +64,8 @@ def _by_suffix(suffix: str, fits: Callable[[Path], bool]) -> Callable[[Path, Pat
         found = [only] if only else sorted(folder.rglob("*"))
         files, problems = [], []
         for path in found:
-            if path.suffix.lower() == suffix and path.is_file() and path.name not in BESIDE:
+            fine = only or not (path.name in BESIDE or is_clutter(path.relative_to(folder)))
+            if path.suffix.lower() == suffix and path.is_file() and fine:
                 try:
                     files += [path] if fits(path) else []
                 except InputError as problem:
@@ -145,26 +147,59 @@ def _second_reading(folder: Path, tables: Tables, faults: Faults) -> Tables:
 
 def _with_headers(tables: Tables, name: str, faults: Faults) -> Tables:
     """Spacings and patients of DICOM images from their headers, where the labels state none."""
-    images, rows = tables.images.copy(), {}
+    images, spacings = tables.images.copy(), {}
     for i, image in enumerate(images["image"]):
-        path = tables.paths[image]
-        if is_dicom(path):
+        if is_dicom(tables.paths[image]):
             with faults.of(image):
-                rows[i] = _header(path, images.iloc[i], name)
-    for i, row in rows.items():
+                spacings[i] = _header_spacing(tables.paths[image], images.iloc[i])
+    for i, row in spacings.items():
         images.loc[i, list(row)] = list(row.values())
-    return replace(tables, images=images.fillna({"spacing_source": ""})) if rows else tables
+    images = images.fillna({"spacing_source": ""}) if spacings else images
+    remarks = () if name == "native" else _with_patients(images, tables.paths, faults)
+    return replace(tables, images=images, remarks=(*tables.remarks, *remarks))
 
 
-def _header(path: Path, row: pd.Series, name: str) -> dict[str, object]:
-    """What a DICOM header adds to a row of images. Raises: InputError."""
-    found: dict[str, object] = {}
-    if np.isnan(row[["spacing_x_mm", "spacing_y_mm"]].to_numpy(float)).any():
-        x, y, source = dicom_spacing(path)
-        found |= {"spacing_x_mm": x, "spacing_y_mm": y, "spacing_source": source}
-    if name != "native" and row["patient"] == path.stem:
-        found["patient"] = dicom_patient(path) or path.stem
-    return found
+def _header_spacing(path: Path, row: pd.Series) -> dict[str, object]:
+    """The spacing that a DICOM header adds to a row of images. Raises: InputError."""
+    known = row[["spacing_x_mm", "spacing_y_mm"]].astype(float).dropna()
+    if len(known) == 1:
+        raise InputError(
+            f"{path}: spacing: expected both axes or none of a DICOM image, whose header states "
+            f"both, got {known.index[0]} {known.iloc[0]:g} alone"
+        )
+    if len(known) == 2:
+        return {}
+    x, y, source = dicom_spacing(path)
+    return {"spacing_x_mm": x, "spacing_y_mm": y, "spacing_source": source}
+
+
+def _with_patients(images: pd.DataFrame, paths: dict[str, Path], faults: Faults) -> list[str]:
+    """Puts the patients of DICOM headers into `images`, where the labels state none; remarks."""
+    usual = usual_patients(images["image"])
+    open_rows = [i for i, row in images.iterrows() if row["patient"] == usual[row["image"]]]
+    found, remarks = {}, []
+    for i in open_rows:
+        image = images.loc[i, "image"]
+        if is_dicom(paths[image]):
+            with faults.of(image):
+                found[i] = dicom_patient(paths[image])
+    if len(found) > 1 and len(set(found.values())) == 1 and any(found.values()):
+        remarks.append(
+            f"PatientID: expected one per patient, got the same in all {len(found)} DICOM images, "
+            "as anonymisers write; patients are the files' names; state patient if that is wrong"
+        )
+        found = {}
+    for i, patient in found.items():
+        images.loc[i, "patient"] = patient or images.loc[i, "patient"]
+    rest = [images.loc[i, "image"] for i in open_rows if not found.get(i)]
+    named = [image for image in rest if usual[image] != PurePosixPath(image).stem]
+    if named:
+        remarks.append(
+            f"patient: expected one for each image, got none for {len(named)}, whose file names "
+            f"repeat; taken from their folders, {named[0]} as {usual[named[0]]!r}; state patient "
+            "if that is wrong"
+        )
+    return remarks
 
 
 def stray_images(folder: Path, tables: Tables) -> list[Path]:
@@ -174,7 +209,7 @@ def stray_images(folder: Path, tables: Tables) -> list[Path]:
     """
     known = {path.resolve() for path in tables.paths.values()}
     stray = []
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(p for p in folder.rglob("*") if not is_clutter(p.relative_to(folder))):
         if path.suffix.lower() in SUFFIXES and path.is_file() and path.resolve() not in known:
             parts = path.relative_to(folder).parts
             parts = parts[parts[0] == "images" :]

@@ -20,6 +20,7 @@ UNREADABLE = (  # Pillow raises any of them for a broken file
     Warning,  # where the caller has made warnings errors
 )
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", *DICOM_SUFFIXES)
+PHOTOMETRIC, BITS = 262, 258  # TIFF tags
 ORIENTATION = 0x0112  # the EXIF tag
 UPRIGHT = {  # what shows an image the right way up, by its orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -52,6 +53,8 @@ def read_image(path: Path) -> np.ndarray:
             if not image.mode.startswith(("I", "F")):
                 return np.asarray(image.convert("L"))
             values = np.asarray(image)
+            if values.dtype == np.uint16 and _is_inverted(file):
+                values = _most(file) - values
             if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
                 low, high = np.nanmin(values), np.nanmax(values)  # no fixed range: the file's own
                 values = np.interp(np.nan_to_num(values, nan=low), (low, high), (0, 65535))
@@ -86,6 +89,17 @@ def orientation(image: Image.Image) -> int:
     if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
         return 1  # Pillow turns a TIFF itself; in a PNG only what precedes the pixels is looked at
     return int(image.getexif().get(ORIENTATION) or 1)
+
+
+def _is_inverted(file: Image.Image) -> bool:
+    """Whether it is a TIFF whose 0 is white, which Pillow undoes up to 8 bits only."""
+    return file.format == "TIFF" and getattr(file, "tag_v2", {}).get(PHOTOMETRIC) == 0
+
+
+def _most(file: Image.Image) -> np.uint16:
+    """The largest value that a TIFF's bits hold."""
+    bits = getattr(file, "tag_v2", {}).get(BITS, (16,))
+    return np.uint16(2 ** min(int(bits[0]), 16) - 1)
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Label Studio: a JSON list of tasks, as exported by JSON or JSON-MIN, with keypoint labels.
 
 Points are percent of the image from its edge. The side leads the label (`left_tip`), or is a choice
-`left` or `right` made for the same region. Of several people's annotations of a task the one marked
-as ground truth counts, else the first; the others are left out, and noted.
+`left` or `right` made for the same region or for the whole image, or `side` in the task's data. Of
+several people's annotations of a task the one marked as ground truth counts, else the first; the
+others are left out, and noted.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from lmkit.faults import Faults
 from lmkit.fields import InputError
 from lmkit.images import SUFFIXES
 from lmkit.jsonfiles import entries, finite, read_json
-from lmkit.sources import Collector
+from lmkit.sources import SIDE, Collector
 from lmkit.tables import Tables, name_of, shown
 
 SIDES = ("left", "right")
@@ -73,8 +74,8 @@ def _take(collector: Collector, task: dict[str, Any], where: str, base: Path) ->
         raise InputError(f"{where}: image_rotation: expected 0, got {got}; turn the image back")
     sizes = [(r.get("original_width"), r.get("original_height")) for r in points] or [(None, None)]
     name = _file_name(_image_of(task))
-    image = collector.image(name.lstrip("/"), where, base=base, size=sizes[0])
-    side = {r.get("id"): _choice(r) for r in regions if isinstance(r.get("id"), str) and _choice(r)}
+    image = collector.image(name, where, base=base, size=sizes[0])
+    side, whole = _sides(task, regions, where)
     for region, size in zip(points, sizes, strict=False):
         with collector.faults.of(image):
             value, label = region["value"], _labels(region["value"])[0]
@@ -84,7 +85,8 @@ def _take(collector: Collector, task: dict[str, Any], where: str, base: Path) ->
                 finite(value.get(axis), f"{said}: {axis}", where) / 100 * whole
                 for axis, whole in zip("xy", full, strict=True)
             )
-            known = side.get(region["id"], "") if isinstance(region.get("id"), str) else ""
+            known = "" if SIDE.fullmatch(said) else whole
+            known = side.get(str(region.get("id")), known)
             collector.point(image, label, (x, y), where, known)
     choices = sum(bool(_choice(region)) for region in regions)
     collector.lost["regions that are no keypoints"] += len(regions) - len(points) - choices
@@ -105,6 +107,33 @@ def _regions(collector: Collector, task: dict[str, Any], where: str) -> list[dic
     collector.lost["further annotations of a task"] += max(len(made) - 1, 0)
     collector.lost["tasks' predictions"] += len(entries(task, "predictions", where))
     return entries(made[0], "result", where) if made else []
+
+
+def _sides(
+    task: dict[str, Any], regions: list[dict[str, Any]], where: str
+) -> tuple[dict[str, str], str]:
+    """The side chosen for each region by its id, and that of the whole image or ''.
+
+    Raises: InputError where the image has two.
+    """
+    others = {str(r["id"]) for r in regions if "id" in r and not _choice(r)}
+    chosen = [(str(r.get("id")), _choice(r)) for r in regions if _choice(r)]
+    data = task.get("data")
+    if isinstance(data, dict):
+        stated = [value for key, value in data.items() if str(key).lower() == "side"]
+    else:  # JSON-MIN: the choice under its tag's name
+        stated = [_one(value) for key, value in task.items() if key != "id"]
+    found = [str(value).strip().lower() for value in stated]
+    whole = {side for i, side in chosen if i not in others} | ({*found} & {*SIDES})
+    if len(whole) > 1:
+        raise InputError(f"{where}: side: expected left | right for the image, got both")
+    return {i: side for i, side in chosen if i in others}, "".join(whole)
+
+
+def _one(value: Any) -> object:
+    """The choice in JSON-MIN's text or {"choices": [text]}; else what is there."""
+    chosen = value.get("choices") if isinstance(value, dict) else None
+    return chosen[0] if isinstance(chosen, list) and len(chosen) == 1 else value
 
 
 def _labels(value: dict[str, Any]) -> list[str]:

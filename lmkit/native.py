@@ -32,7 +32,7 @@ from lmkit.tables import (
 
 KEYS = (
     *("name", "landmarks", "sides", "mirror_pairs", "spacing_mm", "citation", "licence"),
-    "measurements",
+    *("measurements", "pixel_zero"),
 )
 OPTIONAL = ("split", "spacing_x_mm", "spacing_y_mm", "spacing_source")
 
@@ -47,6 +47,11 @@ def read_native(folder: Path, faults: Faults = STRICT) -> Tables:
     measurements: tuple[Measurement, ...] = ()
     with faults.of():
         about = about_of(path, KEYS)
+        if about.get("pixel_zero", "centre") != "centre":
+            raise InputError(
+                f"{path}: pixel_zero: expected centre, as landmarks.csv always has it, got "
+                f"{shown(about['pixel_zero'])}; take 0.5 off its x and y, and the line out"
+            )
         names, sides = names_of(path, about.get("landmarks")), sides_of(path, about.get("sides"))
         pairs = mirror_pairs_of(path, about.get("mirror_pairs") or [], names)
         measurements = declared(path, about.get("measurements"), names)
@@ -94,15 +99,23 @@ def sides_of(path: Path, sides: object) -> tuple[str, ...]:
 def mirror_pairs_of(
     path: Path, pairs: object, names: tuple[str, ...]
 ) -> tuple[tuple[str, str], ...]:
-    """Pairs of landmark names. Raises: InputError for another form, or an unknown name."""
+    """Pairs of landmark names. Raises: InputError for another form, a name unknown or twice."""
     given: list[Any] = pairs if isinstance(pairs, list) else [pairs]
     if not all(isinstance(pair, list) and len(pair) == 2 for pair in given):
         raise InputError(f"{path}: mirror_pairs: expected [[name, name], ...], got {shown(pairs)}")
     found = tuple((str(a), str(b)) for a, b in given)
-    for name in (name for pair in found for name in pair if name not in names):
-        raise InputError(
-            f"{path}: mirror_pairs: expected landmark names, got {name!r}{nearest(name, names)}"
-        )
+    seen = set()
+    for name in (name for pair in found for name in pair):
+        if name not in names:
+            raise InputError(
+                f"{path}: mirror_pairs: expected landmark names, got {name!r}{nearest(name, names)}"
+            )
+        if name in seen:
+            raise InputError(
+                f"{path}: mirror_pairs: expected each landmark in one pair, with another, got "
+                f"{shown(name)} again"
+            )
+        seen.add(name)
     return found
 
 

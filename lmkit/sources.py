@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -19,15 +19,15 @@ import pandas as pd
 from lmkit.declare import declared
 from lmkit.faults import Fault, Faults
 from lmkit.fields import InputError, nearest
-from lmkit.images import SUFFIXES, image_size
+from lmkit.images import image_size
 from lmkit.measures import Measurement
 from lmkit.native import mirror_pairs_of, sides_of
+from lmkit.places import find_image, image_name, usual_patients
 from lmkit.tables import (
     NO_SIDE,
     SPLITS,
     Tables,
     about_of,
-    image_file,
     is_spacing,
     name_of,
     names_of,
@@ -42,7 +42,6 @@ KEYS = (
 )
 EDGE_PX = 0.5  # where tools that measure from the image's edge have the first pixel's centre
 SIDE = re.compile(r"(left|right)[ _.:/-]+(.+)", re.IGNORECASE)
-UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before an uploaded file's name
 IMAGE_COLUMNS = ["image", "patient", "split", "spacing_x_mm", "spacing_y_mm", "spacing_source"]
 Point = tuple[float, float, str]  # x, y, where it stands
 
@@ -79,10 +78,7 @@ class Collector:
             return
         with self.faults.of():
             self.about = about_of(path, KEYS)
-            zero = self.about.get("pixel_zero", "edge" if self.edge else "centre")
-            if zero not in ("edge", "centre"):
-                raise InputError(f"{path}: pixel_zero: expected edge | centre, got {shown(zero)}")
-            self.edge = zero == "edge"
+            self.edge = edge_px(path, self.about, self.edge) > 0
 
     def image(
         self,
@@ -118,6 +114,19 @@ class Collector:
         self.images[image] = _checked(row, where)
         self.paths[image] = path
         return image
+
+    def also(self, image: str, where: str, first: str, **row: object) -> None:
+        """What another row says of an image that is taken; it fills what was not known.
+
+        Raises: InputError where it says otherwise than `first`, the row it was taken from.
+        """
+        for key, value in _checked(row, where).items():
+            known = self.images[image].setdefault(key, value)
+            if known != value:
+                raise InputError(
+                    f"{where}: {key}: expected {shown(known)} for {image} as in {first}, got "
+                    f"{shown(value)}"
+                )
 
     def point(
         self, image: str, label: object, xy: tuple[float, float], where: str, side: str = ""
@@ -215,15 +224,28 @@ class Collector:
         return pd.DataFrame(rows, columns=["image", "side", "landmark", "x", "y"])
 
     def _image_table(self, labelled: set[str], spacing: tuple[float, float]) -> pd.DataFrame:
-        rows = []
+        rows, patients = [], usual_patients(i for i in self.images if i in labelled)
         for image, row in self.images.items():
             if image in labelled:
-                usual = {"patient": PurePosixPath(image).stem, "split": "", "spacing_source": ""}
+                usual = {"patient": patients[image], "split": "", "spacing_source": ""}
                 mm = dict(zip(("spacing_x_mm", "spacing_y_mm"), spacing, strict=True))
                 rows.append({"image": image} | usual | mm | row)
         frame = pd.DataFrame(rows, columns=IMAGE_COLUMNS)
         stated = (frame["spacing_source"] != "").any()
         return frame if stated else frame.drop(columns="spacing_source")
+
+
+def edge_px(path: Path, about: dict[str, Any], edge: bool) -> float:
+    """What is to be taken off coordinates, pixels, as `pixel_zero` of a dataset.yaml says.
+
+    Args:
+        edge: where it says nothing, whether the format measures from the image's edge.
+    Raises: InputError for another value than edge or centre.
+    """
+    zero = about.get("pixel_zero", "edge" if edge else "centre")
+    if zero not in ("edge", "centre"):
+        raise InputError(f"{path}: pixel_zero: expected edge | centre, got {shown(zero)}")
+    return EDGE_PX if zero == "edge" else 0.0
 
 
 def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
@@ -240,39 +262,6 @@ def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
     if "patient" in known:
         known["patient"] = name_of(known["patient"], "patient", where)
     return known
-
-
-def find_image(folder: Path, name: object, where: str, base: Path | None = None) -> Path:
-    """The file of an image: where its path says, else by its name in the usual places.
-
-    Args:
-        folder: the dataset's; no file outside it is looked at.
-        name: a path, perhaps of another computer or without suffix, or an address.
-        base: another folder that `name` may be relative to.
-    Raises: InputError naming `where`.
-    """
-    if not isinstance(name, str) or not name.strip():
-        raise InputError(f"{where}: image: expected a file name, got {shown(name)}")
-    path = name.strip().replace("\\", "/")
-    last = path.rsplit("/", 1)[-1]
-    bases = [base] if base else []
-    for part in dict.fromkeys((path, last, UPLOAD.sub("", last))):
-        tries = [part] if Path(part).suffix else [part, *(part + suffix for suffix in SUFFIXES)]
-        for place in (*bases, folder, folder / "images"):
-            for file in tries:
-                try:
-                    return image_file(place, file, where, root=folder)
-                except InputError:
-                    continue  # look in the next place
-    raise InputError(
-        f"{where}: image: expected a file in {folder} or its images/, got {shown(name)}"
-    )
-
-
-def image_name(folder: Path, path: Path) -> str:
-    """An image's name in the tables: its path in the dataset's folder, or in its images/."""
-    parts = path.resolve().relative_to(folder.resolve()).parts
-    return PurePosixPath(*parts[parts[0] == "images" :]).as_posix()
 
 
 def split_in(text: str) -> str:

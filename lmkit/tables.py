@@ -41,6 +41,7 @@ class Tables:
         corrections: rows of corrections.csv in force, as of `lmkit.corrections.corrected`.
         skipped: what was left out: images without points, and the like.
         notes: what the format held and these tables cannot, one line each.
+        remarks: what was taken for granted and may be wrong, one line each; warned of.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Tables:
     corrections: pd.DataFrame | None = None
     skipped: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def shown(value: object) -> str:

@@ -14,10 +14,13 @@ from typing import Any
 import pandas as pd
 
 from lmkit.declare import declared
-from lmkit.faults import STRICT, Fault, Faults, one_line
+from lmkit.faults import STRICT, Fault, Faults
 from lmkit.fields import InputError, nearest
 from lmkit.images import SUFFIXES
 from lmkit.measures import Measurement
+from lmkit.native import mirror_pairs_of, sides_of
+from lmkit.places import is_clutter
+from lmkit.sources import edge_px
 from lmkit.tables import (
     NO_SIDE,
     Tables,
@@ -25,13 +28,16 @@ from lmkit.tables import (
     image_file,
     name_of,
     names_of,
-    number,
     plain_name,
     shown,
     spacing_of,
 )
+from lmkit.textlines import read_points
 
-KEYS = ("name", "landmarks", "spacing_mm", "citation", "licence", "measurements", "readers")
+KEYS = (
+    *("name", "landmarks", "sides", "mirror_pairs", "spacing_mm", "pixel_zero", "measurements"),
+    *("citation", "licence", "readers"),
+)
 COLUMNS = ["image", "side", "landmark", "x", "y"]
 Points = dict[tuple[str, str], list[tuple[float, float]]]  # of an image and side; NaN = not there
 
@@ -44,7 +50,8 @@ def read_text_files(folder: Path, faults: Faults = STRICT) -> Tables:
     name. An optional dataset.yaml gives name, landmarks (their names), spacing_mm: [x, y],
     measurements, citation, licence and, for several readers, `readers: average` (the default: the
     mean of those who marked a point) or `readers: [a, b]`: annotations_a/ are the labels,
-    annotations_b/ the second reading.
+    annotations_b/ the second reading. Further: mirror_pairs, `pixel_zero: edge` where 0.5 is to be
+    taken off, and sides, which have to be those of the folders.
     """
     path = folder / "dataset.yaml"
     about: dict[str, Any] = {}
@@ -54,20 +61,28 @@ def read_text_files(folder: Path, faults: Faults = STRICT) -> Tables:
     paths: dict[str, Path] = {}
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    for reader, labels in _readers(folder, about).items():
+    readers, off = _readers(folder, about), 0.0
+    with faults.of():
+        off = edge_px(path, about, edge=False)
+    for reader, labels in readers.items():
         points, files, found, classed = _read_labels(folder, labels, faults)
         names, paths = _check_counts(points, files, about, labels, faults), paths | found
-        readings[reader] = _landmarks(points, names)
+        readings[reader] = _landmarks(points, names, off)
         if classed:
             n, first = len(classed), classed[0]
             notes += (f"lines of one number after the points of {n} files, first {first}",)
+    unread = _unread(folder, readers)
     landmarks, second = _combined(readings, about)
     landmarks = landmarks[landmarks["image"].isin(paths)]
     labelled = set(landmarks["image"])
     spacing = (math.nan, math.nan)
+    sides = tuple(sorted(set(landmarks["side"]) - {NO_SIDE}))
     measurements: tuple[Measurement, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
     with faults.of():
         spacing = spacing_of(path, about.get("spacing_mm"))
+        pairs = mirror_pairs_of(path, about.get("mirror_pairs") or [], names)
+        _check_sides(path, about, sides)
         measurements = declared(path, about.get("measurements"), names)
     images = pd.DataFrame(
         [(i, picture.stem, "", *spacing) for i, picture in paths.items() if i in labelled],
@@ -76,16 +91,18 @@ def read_text_files(folder: Path, faults: Faults = STRICT) -> Tables:
     return Tables(
         name=plain_name(about.get("name") or folder.resolve().name),
         names=names,
-        sides=tuple(sorted(set(landmarks["side"]) - {NO_SIDE})),
+        sides=sides,
         images=images,
         landmarks=landmarks,
         paths={image: picture for image, picture in paths.items() if image in labelled},
         citation=str(about.get("citation") or ""),
         licence=str(about.get("licence") or ""),
+        mirror_pairs=pairs,
         measurements=measurements,
         second_reading=second,
         skipped=tuple(Fault(i, f"{i}: no point") for i in paths if i not in labelled),
-        notes=notes,
+        notes=notes + unread,
+        remarks=unread,
     )
 
 
@@ -111,6 +128,18 @@ def _readers(folder: Path, about: dict[str, Any]) -> dict[str, Path]:
     return {reader: found[reader] for reader in wanted}
 
 
+def _unread(folder: Path, readers: dict[str, Path]) -> tuple[str, ...]:
+    """What to say of label folders that do not count."""
+    counted = " and ".join(labels.name for labels in readers.values())
+    others = [p for p in sorted(folder.glob("annotations*")) if p.is_dir()]
+    return tuple(
+        f"{place.name}: expected labels that count, as {counted}, got another reader, who is not "
+        "read; name two under readers, or take a plain annotations/ away"
+        for place in others
+        if place not in readers.values()
+    )
+
+
 def _read_labels(
     folder: Path, labels: Path, faults: Faults
 ) -> tuple[Points, dict[tuple[str, str], Path], dict[str, Path], list[Path]]:
@@ -129,20 +158,30 @@ def _read_labels(
                 name_of(picture.name, "image", str(picture))
                 image = _identity(picture, side, folder / "images", sides)
                 label = labels / side / f"{picture.stem}.txt"
-                points[image, side or NO_SIDE], more = _read_points(label, picture)
+                points[image, side or NO_SIDE], more = read_points(label, picture)
                 classed += [label] * more
                 files[image, side or NO_SIDE], paths[image] = label, picture
     return points, files, paths, classed
 
 
-def _landmarks(points: Points, names: tuple[str, ...]) -> pd.DataFrame:
+def _landmarks(points: Points, names: tuple[str, ...], off: float) -> pd.DataFrame:
     rows = [
-        (image, side, name, x, y)
+        (image, side, name, x - off, y - off)
         for (image, side), pairs in points.items()
         for name, (x, y) in zip(names, pairs, strict=False)
         if not math.isnan(x)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _check_sides(path: Path, about: dict[str, Any], sides: tuple[str, ...]) -> None:
+    """Raises: InputError where dataset.yaml states other sides than the folders'."""
+    if "sides" in about and (wanted := sides_of(path, about["sides"])) != sides:
+        got = " and ".join(f"images/{side}" for side in sides) or "images/ without left and right"
+        raise InputError(
+            f"{path}: sides: expected a folder of images and labels for each of "
+            f"{shown(list(wanted))}, got {got}"
+        )
 
 
 def _combined(
@@ -176,7 +215,8 @@ def _sides(folder: Path, labels: Path) -> tuple[str, ...]:
 
 
 def _image_files(folder: Path) -> list[Path]:
-    found = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES)
+    files = (path for path in folder.glob("*") if not is_clutter(Path(path.name)))
+    found = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
     if not found:
         raise InputError(f"{folder}: expected images ({' '.join(SUFFIXES)}), found none")
     stems = Counter(path.stem for path in found)
@@ -188,7 +228,8 @@ def _image_files(folder: Path) -> list[Path]:
 
 def _check_orphans(folder: Path, pictures: list[Path]) -> None:
     """Every label file has its image."""
-    orphans = {path.stem for path in folder.glob("*.txt")} - {path.stem for path in pictures}
+    labels = {path.stem for path in folder.glob("*.txt") if not is_clutter(Path(path.name))}
+    orphans = labels - {path.stem for path in pictures}
     if orphans:
         first = folder / f"{min(orphans)}.txt"
         raise InputError(
@@ -202,37 +243,6 @@ def _identity(path: Path, side: str, folder: Path, sides: tuple[str, ...]) -> st
     twins = [folder / other / path.name for other in sides if other != side]
     same = all(filecmp.cmp(path, twin, shallow=False) for twin in twins if twin.exists())
     return path.name if same else f"{side}/{path.name}"
-
-
-def _read_points(path: Path, image: Path) -> tuple[list[tuple[float, float]], bool]:
-    """The points of a label file, and whether classes stand after them."""
-    try:
-        whole = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise InputError(f"{image}: expected its landmarks in {path}, which is missing") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected lines of x,y, got: {one_line(error)}") from None
-    points, lines = [], _before_classes(whole)
-    for row, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        cells, where = line.split(","), f"{path} line {row}"
-        if len(cells) != 2:
-            raise InputError(f"{where}: expected x,y, got {shown(line.strip())}")
-        if line.strip() == ",":
-            points.append((math.nan, math.nan))
-        else:
-            points.append((number(cells[0], "x", where), number(cells[1], "y", where)))
-    return points, len(lines) < len(whole)
-
-
-def _before_classes(lines: list[str]) -> list[str]:
-    """The lines without those of one number each at the end, where they are two or more: classes
-    that some data sets, such as that of the ISBI 2015 challenge, have there; they are no points."""
-    last = max((row for row, line in enumerate(lines, 1) if "," in line), default=len(lines))
-    rest = [line for line in lines[last:] if line.strip()]
-    alone = len(rest) > 1 and all(line.strip().isdecimal() for line in rest)
-    return lines[:last] if alone else lines
 
 
 def _check_counts(

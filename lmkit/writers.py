@@ -90,7 +90,6 @@ def write_texts(tables: Tables, folder: Path, measurements: object = None) -> No
         "patients that are not the file's name": (tables.images["patient"] != stems).sum(),
         "splits": (tables.images["split"] != "").sum(),
         "spacings, which differ from image to image": 0 if same else len(spacing.dropna()),
-        "mirror pairs": len(tables.mirror_pairs),
     }
     return [f"{count} {what}" for what, count in lost.items() if count]
 
@@ -108,8 +107,8 @@ def _write_about(
     about: dict[str, Any] = {"name": tables.name, "landmarks": list(tables.names)}
     if more is None:
         about["sides"] = list(tables.sides)
-        if tables.mirror_pairs:
-            about["mirror_pairs"] = [list(pair) for pair in tables.mirror_pairs]
+    if tables.mirror_pairs:
+        about["mirror_pairs"] = [list(pair) for pair in tables.mirror_pairs]
     about |= {"citation": tables.citation, "licence": tables.licence} | (more or {})
     if measurements:
         about["measurements"] = measurements

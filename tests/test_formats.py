@@ -176,6 +176,79 @@ def test_classes_after_the_points_are_left_out_and_it_is_said(pictures):
         data.open_dataset(folder)
 
 
+def text_files(folder: Path, about: str, **labels: str) -> Path:
+    (folder / "annotations").mkdir(exist_ok=True)
+    for name, text in ({"a": "1,2\n3,4\n", "b": "5,6\n7,8\n"} | labels).items():
+        (folder / "annotations" / f"{name}.txt").write_text(text)
+    (folder / "dataset.yaml").write_text("landmarks: [tip, base]\n" + about)
+    return folder
+
+
+def test_text_files_may_have_mirror_pairs_and_measure_from_the_edge(tmp_path, pictures):
+    folder = text_files(pictures, "mirror_pairs: [[tip, base]]\npixel_zero: edge\n")
+    ds = data.open_dataset(folder)
+    assert ds.mirror_pairs == (("tip", "base"),)
+    assert points_of(ds)["a.png", "all", "tip"] == (0.5, 1.5)
+    assert convert.convert(folder, tmp_path / "out", to="text") == []
+    assert_same(ds, data.open_dataset(tmp_path / "out"))
+    assert data.open_dataset(tmp_path / "out").mirror_pairs == ds.mirror_pairs
+
+
+def test_sides_that_no_folder_of_text_files_has_are_refused(pictures):
+    folder = text_files(pictures, "sides: [left, right]\n")
+    with pytest.raises(InputError, match=r"dataset.yaml: sides: expected a folder .* got images/"):
+        data.open_dataset(folder)
+
+
+def test_the_native_folder_measures_from_pixel_centres_only(native):
+    path = native / "dataset.yaml"
+    path.write_text(path.read_text() + "pixel_zero: edge\n")
+    with pytest.raises(InputError, match=r"dataset.yaml: pixel_zero: expected centre"):
+        data.open_dataset(native)
+
+
+@pytest.mark.parametrize("pairs", ["[tip, tip]", "[tip, base], [base, end]"])
+def test_a_landmark_is_in_one_mirror_pair_and_not_its_own_mirror(pictures, pairs):
+    header = "image,tip_x,tip_y,base_x,base_y,end_x,end_y\n"
+    (pictures / "labels.csv").write_text(header + "a.png,1,2,3,4,5,6\n")
+    (pictures / "dataset.yaml").write_text(f"mirror_pairs: [{pairs}]\n")
+    with pytest.raises(InputError, match=r"yaml: mirror_pairs: expected .* in one pair, .* again"):
+        data.open_dataset(pictures)
+
+
+@pytest.mark.parametrize("text, line", [("1,2\n\n5,6\n", 2), ("\n3,4\n5,6\n", 1)])
+def test_a_blank_line_between_points_is_named(pictures, text, line):
+    folder = text_files(pictures, "", b=text)
+    with pytest.raises(InputError, match=f"b.txt line {line}: expected x,y, .* got a blank line"):
+        data.open_dataset(folder)
+
+
+def test_blank_lines_after_the_points_do_not_count(pictures):
+    folder = text_files(pictures, "", a="1,2\r\n3,4\r\n\r\n \n")
+    assert points_of(data.open_dataset(folder))["a.png", "all", "base"] == (3, 4)
+
+
+def test_a_reader_that_is_not_read_is_named(tmp_path, pictures):
+    folder = two_readers(pictures, "readers: [ann, bob]\n")
+    (folder / "annotations_eve").mkdir()
+    with pytest.warns(UserWarning, match=r"annotations_eve: .* as annotations_ann and"):
+        data.open_dataset(folder)
+    assert "annotations_eve" in convert.convert(folder, tmp_path / "out")[-1]
+
+
+def test_files_of_macos_and_of_jupyter_are_no_labels_and_no_images(pictures):
+    folder = text_files(pictures, "")
+    for place in ("images/._a.png", "annotations/._a.txt"):
+        (folder / place).write_bytes(b"\0\5\x16\7\xff")
+    assert len(data.open_dataset(folder).images) == 2
+    wide = pictures / "wide"
+    (wide / ".ipynb_checkpoints").mkdir(parents=True)
+    (pictures / "images").rename(wide / "images")
+    for place in ("labels.csv", ".ipynb_checkpoints/labels-checkpoint.csv"):
+        (wide / place).write_text("image,x1,y1\na.png,1,2\n")
+    assert len(data.open_dataset(wide).images) == 1
+
+
 # wide CSV
 
 
@@ -212,6 +285,51 @@ def test_a_wide_table_may_state_side_patient_split_and_spacing(pictures):
     assert ds.images["split"].tolist() == ["train", "test"]
     assert ds.spacing_mm.tolist() == [[0.2, 0.2], [0.3, 0.3]]
     assert points_of(ds)["a.png", "right", "tip"] == (30, 21)
+
+
+@pytest.mark.parametrize(
+    "column, known",
+    [
+        ("patient_id", "patient"), ("Patient", "patient"), ("Side", "side"), ("Split", "split"),
+        ("Spacing_mm", "spacing_mm"),
+    ],
+)  # fmt: skip
+def test_a_column_that_is_nearly_a_known_one_is_refused(pictures, column, known):
+    (pictures / "labels.csv").write_text(f"image,{column},x1,y1\na.png,left,1,2\n")
+    with pytest.raises(InputError, match=f"row 1: unknown column '{column}'; did you mean {known}"):
+        data.open_dataset(pictures)
+
+
+def test_a_capital_image_column_is_named(pictures):
+    (pictures / "labels.csv").write_text("Image,x1,y1\na.png,1,2\n")
+    with pytest.raises(InputError, match=r"unknown column 'Image'; did you mean image\?"):
+        data.open_dataset(pictures)
+
+
+def test_capital_axes_drop_no_landmark_and_half_a_pair_is_refused(pictures):
+    text = "image,size,patient_age,tip_x,tip_y,base_X,base_Y\na.png,1,50,1,2,30,40\n"
+    (pictures / "labels.csv").write_text(text)
+    ds = data.open_dataset(pictures)
+    assert points_of(ds)["a.png", "all", "base"] == (30, 40)
+    (pictures / "labels.csv").write_text(text.replace("base_Y", "bas_y"))
+    with pytest.raises(InputError, match=r"row 1: expected bas_y and bas_x, got bas_y alone"):
+        data.open_dataset(pictures)
+
+
+def test_the_second_sides_row_fills_what_the_first_leaves_open(pictures):
+    text = "image,side,patient,split,spacing_mm,x1,y1\na.png,left,7,,,1,2\n"
+    text += "a.png,right,,test,0.3,8,2\n"
+    (pictures / "labels.csv").write_text(text)
+    row = data.open_dataset(pictures).images.iloc[0]
+    assert row[["patient", "split", "spacing_x_mm"]].tolist() == ["7", "test", 0.3]
+
+
+@pytest.mark.parametrize("column, one, two", [("patient", "7", "8"), ("spacing_mm", ".1", ".2")])
+def test_two_rows_of_an_image_that_disagree_are_both_named(pictures, column, one, two):
+    text = f"image,side,{column},x1,y1\na.png,left,{one},1,2\na.png,right,{two},8,2\n"
+    (pictures / "labels.csv").write_text(text)
+    with pytest.raises(InputError, match=r"labels.csv row 3: .* for a.png as in row 2, got"):
+        data.open_dataset(pictures)
 
 
 def test_one_spacing_for_all_images_stands_in_dataset_yaml(pictures):
@@ -409,6 +527,79 @@ def test_label_studios_short_export_is_read(pictures):
     assert points_of(data.open_dataset(pictures))["b.png", "all", "tip"] == (32.5, 11.5)
 
 
+def cvat_of(*insides: str) -> str:
+    images = "".join(
+        f'<image id="{i}" name="{name}.png" width="{W}" height="{H}">{inside}</image>'
+        for i, (name, inside) in enumerate(zip("ab", insides, strict=True))
+    )
+    return f"<annotations><version>1.1</version>{images}</annotations>"
+
+
+def cvat_points(x: int, side: str = "") -> str:
+    attribute = f'<attribute name="Side">{side}</attribute>' if side else ""
+    return f'<points label="tip" points="{x},20">{attribute}</points>'
+
+
+@pytest.mark.parametrize(
+    "insides",
+    [
+        [cvat_points(80, "left"), cvat_points(20, "right")],
+        [
+            f'<skeleton label="{side}">{cvat_points(x)}</skeleton>'
+            for side, x in (("Left", 80), ("right", 20))
+        ],
+    ],
+)
+def test_cvats_side_is_an_attribute_of_any_case_or_the_skeletons_name(pictures, insides):
+    (pictures / "annotations.xml").write_text(cvat_of(*insides))
+    points = points_of(data.open_dataset(pictures))
+    assert points == {
+        ("a.png", "left", "tip"): (79.5, 19.5),
+        ("b.png", "right", "tip"): (19.5, 19.5),
+    }
+
+
+def test_points_of_one_name_in_two_skeletons_are_two_landmarks(pictures):
+    skeletons = [f'<skeleton label="{m}">{cvat_points(80)}</skeleton>' for m in ("m2", "m3")]
+    (pictures / "annotations.xml").write_text(cvat_of(*skeletons))
+    assert data.open_dataset(pictures).names == ("m2_tip", "m3_tip")
+
+
+def test_cocos_side_is_an_attribute_of_any_case(pictures):
+    more = {"category_id": 3, "keypoints": [80, 20, 2, 55, 21, 2], "attributes": {"Side": "Left"}}
+    value = coco({"id": 1, "image_id": 7} | more, {"id": 2, "image_id": 9} | more)
+    (pictures / "labels.json").write_text(json.dumps(value))
+    assert data.open_dataset(pictures).sides == ("left",)
+
+
+def whole_choice(i: int, image: str, side: str) -> dict:
+    choice = {"id": "c1", "type": "choices", "value": {"choices": [side]}}
+    result = [keypoint("tip", 50, 50, id="k1"), choice]
+    return {"id": i, "data": {"image": image}, "annotations": [{"result": result}]}
+
+
+def short_choice(i: int, image: str, side: object) -> dict:
+    plain = {"x": 50, "y": 50, "keypointlabels": ["tip"]}
+    plain |= {"original_width": W, "original_height": H}
+    return {"id": i, "image": image, "kp": [plain], "side": side}
+
+
+@pytest.mark.parametrize("task", [whole_choice, short_choice])
+def test_label_studios_choice_for_the_whole_image_is_the_side_of_its_points(pictures, task):
+    tasks = [task(1, "a.png", "Left"), task(2, "b.png", "Right")]
+    (pictures / "export.json").write_text(json.dumps(tasks))
+    points = points_of(data.open_dataset(pictures))
+    assert list(points) == [("a.png", "left", "tip"), ("b.png", "right", "tip")]
+
+
+def test_label_studios_image_of_both_sides_is_refused(pictures):
+    task = whole_choice(1, "a.png", "Left")
+    task["data"]["Side"] = "right"
+    (pictures / "export.json").write_text(json.dumps([task]))
+    with pytest.raises(InputError, match=r"task 1: side: expected left \| right for the image"):
+        data.open_dataset(pictures)
+
+
 # pixels: EXIF, depth, DICOM
 
 
@@ -444,6 +635,22 @@ def test_sixteen_bits_are_kept(tmp_path, suffix):
     deep = (np.arange(60 * 110, dtype=np.uint16) * 9).reshape(60, 110)
     Image.fromarray(deep).save(tmp_path / f"a.{suffix}")
     assert np.array_equal(read_image(tmp_path / f"a.{suffix}"), deep)
+
+
+def test_sixteen_bits_of_which_0_is_white_are_turned_bright_for_dark(tmp_path):
+    deep = (np.arange(5 * 7, dtype=np.uint16) * 9).reshape(5, 7)
+    Image.fromarray(deep).save(tmp_path / "a.tif")
+    whole = bytearray((tmp_path / "a.tif").read_bytes())
+    entry = whole.index((262).to_bytes(2, "little") + (3).to_bytes(2, "little"))
+    whole[entry + 8] = 0  # the entry's value: MinIsWhite
+    (tmp_path / "a.tif").write_bytes(whole)
+    assert np.array_equal(read_image(tmp_path / "a.tif"), 65535 - deep)
+
+
+def test_empty_dicom_windows_and_slopes_do_nothing(tmp_path):
+    empty = dict.fromkeys(["WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"])
+    write_dicom(tmp_path / "a.dcm", RAMP, **empty)
+    assert np.array_equal(read_image(tmp_path / "a.dcm"), RAMP)
 
 
 def write_dicom(path: Path, stored: np.ndarray, kind: str = "MONOCHROME2", bits: int = 12, **tags):
@@ -533,6 +740,22 @@ def test_the_images_of_one_dicom_patient_stay_in_one_split(pictures):
     assert images["patient"].nunique() == 3
     assert images.groupby("patient")["split"].nunique().max() == 1
     assert not images["patient"].str.contains("id").any()  # a digest, not the number itself
+
+
+def test_one_patient_id_in_all_dicom_images_is_no_patient(pictures):
+    for i in range(6):
+        write_dicom(pictures / f"{i}.dcm", RAMP + i, PatientID="ANONYMOUS")
+    rows = "".join(f"{i}.dcm,3,4\n" for i in range(6))
+    (pictures / "labels.csv").write_text("image,x1,y1\n" + rows)
+    with pytest.warns(UserWarning, match="PatientID: expected one per patient, got the same in"):
+        assert data.open_dataset(pictures).images["patient"].tolist() == list("012345")
+
+
+def test_half_a_spacing_beside_a_dicom_header_is_refused(pictures):
+    write_dicom(pictures / "images" / "c.dcm", RAMP, PixelSpacing=[0.3, 0.1])
+    (pictures / "labels.csv").write_text("image,spacing_x_mm,x1,y1\nc.dcm,0.5,3,4\n")
+    with pytest.raises(InputError, match=r"c.dcm: spacing: .* got spacing_x_mm 0.5 alone"):
+        data.open_dataset(pictures)
 
 
 # predictions out
