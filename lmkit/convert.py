@@ -169,17 +169,27 @@ def _coco(table: pd.DataFrame, folder: Path, images: Path | None) -> None:
 
 def _labelme(table: pd.DataFrame, folder: Path, images: Path | None) -> None:
     tables, sizes = _as_tables(table, images)
-    for image, size in sizes.items():
-        name = (
-            image.strip("/").replace("/", "_")
-            if not Path(image).is_absolute()
-            else Path(image).name
-        )
+    for label, image in _label_files(list(sizes)).items():
         beside = str((images / image).resolve()) if images else image
+        write_json(folder / label, labelme_of(tables, image, sizes[image], beside))
+
+
+def _label_files(images: list[str]) -> dict[str, str]:
+    """LabelMe's file name -> the image it is for. Raises: InputError where two would share one."""
+    found: dict[str, str] = {}
+    for image in images:
+        path = Path(image)
+        name = path.name if path.is_absolute() else image.strip("/").replace("/", "_")
         if not Path(name).name:  # '..', or nothing
             raise InputError(f"predictions: image: expected a file's name, got {image!r}")
-        label = folder / Path(name).with_suffix(".json")
-        write_json(label, labelme_of(tables, image, size, beside))
+        label = str(Path(name).with_suffix(".json"))
+        if label in found:
+            raise InputError(
+                f"predictions: image: expected one image for LabelMe's file {label}, got "
+                f"{found[label]} and {image}; rename one, or write them to two folders"
+            )
+        found[label] = image
+    return found
 
 
 def _pg(table: pd.DataFrame, folder: Path, _: Path | None) -> None:

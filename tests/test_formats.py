@@ -580,6 +580,23 @@ def test_predictions_with_a_landmark_twice_or_without_a_column_are_refused(tmp_p
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.parametrize(
+    "first, second, label",
+    [
+        ("/data/p1/img.png", "/data/p2/img.png", "img.json"),
+        ("a.png", "a.jpg", "a.json"),
+        ("p1/a.png", "p1_a.png", "p1_a.json"),
+    ],
+)
+def test_two_images_that_would_share_a_labelme_file_are_refused(tmp_path, first, second, label):
+    rows = [(first, "all", "tip", 1.0, 2.0), (second, "all", "tip", 30.0, 40.0)]
+    table = pd.DataFrame(rows, columns=["image", "side", "landmark", "x", "y"])
+    message = f"expected one image for LabelMe's file {label}, got {first} and {second}; rename"
+    with pytest.raises(InputError, match=message):
+        convert.write_predictions(table, tmp_path / "o", "labelme")
+    assert not (tmp_path / "o").exists()
+
+
 def test_the_command_line_writes_the_predictions_of_a_run(tmp_path, capsys):
     PREDICTED.assign(split=["val", "val", "test", "test"]).to_csv(tmp_path / "p.csv", index=False)
     given = ["predictions", str(tmp_path / "p.csv"), str(tmp_path / "o"), "--to", "pg"]
