@@ -602,3 +602,26 @@ def test_the_command_line_writes_the_predictions_of_a_run(tmp_path, capsys):
     given = ["predictions", str(tmp_path / "p.csv"), str(tmp_path / "o"), "--to", "pg"]
     assert commands.main([*given, "--split", "test"]) == 0
     assert capsys.readouterr().out.strip().endswith("RIGHT-PG-Predictions.csv")
+
+
+@pytest.mark.parametrize(
+    "change, split, message",
+    [
+        (
+            {"split": "val"},
+            "tset",
+            "p.csv: --split: expected val | test, got tset; did you mean te",
+        ),
+        ({}, "test", "p.csv: expected a column split for --split test, got image, side, landmark,"),
+    ],
+)
+def test_a_split_that_the_predictions_do_not_have_is_an_error(
+    tmp_path, capsys, change, split, message
+):
+    table = pd.concat([PREDICTED.assign(**change), PREDICTED.assign(side="all", split="test")])
+    table = table if change else table.drop(columns="split")
+    table.to_csv(tmp_path / "p.csv", index=False)
+    given = ["predictions", str(tmp_path / "p.csv"), str(tmp_path / "o"), "--to", "pg"]
+    assert commands.main([*given, "--split", split]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
