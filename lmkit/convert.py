@@ -33,19 +33,30 @@ def convert(source: str | Path, target: str | Path, to: str = "native") -> list[
 
     Args:
         source: a folder in any format of `lmkit.formats`, or a label file in its folder.
-        target: a folder that is not there yet, or empty.
+        target: a folder that is not there yet, or empty, outside the source's.
         to: a key of `lmkit.writers.WRITERS`.
     Returns: what was not carried over, one line each.
-    Raises: InputError for a source that cannot be read whole, or a target that has files.
+    Raises: InputError for a source that cannot be read whole, or a target that has files or lies in
+        the source's folder.
     """
     source, target = path_of(source, "source"), path_of(target, "target")
     tables = _labelled(read_dataset(source))
     folder = source if source.is_dir() else source.parent
+    _check_outside(target, folder)
     about = folder / "dataset.yaml"
     measurements = read_yaml(about).get("measurements") if about.exists() else None
     with new_folder(target) as part:
         lost = WRITERS[to](tables, part, measurements)
-    return [*_left_behind(folder, target, tables), *tables.notes, *lost]
+    return [*_left_behind(folder, tables), *tables.notes, *lost]
+
+
+def _check_outside(target: Path, folder: Path) -> None:
+    """Labels of a copy in the dataset's folder would be taken for its own. Raises: InputError."""
+    if target.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{target}: expected a folder outside {folder}, got one in it, whose labels would be "
+            "read as the dataset's own"
+        )
 
 
 def _labelled(tables: Tables) -> Tables:
@@ -64,13 +75,13 @@ def _labelled(tables: Tables) -> Tables:
     )
 
 
-def _left_behind(folder: Path, target: Path, tables: Tables) -> list[str]:
+def _left_behind(folder: Path, tables: Tables) -> list[str]:
     """What of the source is in no table."""
     lines = []
     if tables.skipped:
         lines.append(f"{len(tables.skipped)} images, first {tables.skipped[0].message}")
     named = {fault.image for fault in tables.skipped}
-    stray = [path for path in stray_images(folder, tables) if target not in path.parents]
+    stray = stray_images(folder, tables)
     stray = [path for path in stray if image_name(folder, path) not in named]
     if stray:
         lines.append(f"{len(stray)} images that no label names, first {stray[0].name}")

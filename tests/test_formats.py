@@ -113,6 +113,21 @@ def test_converting_does_not_write_over_a_folder_and_leaves_none_half_done(tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["crosses", "there"]
 
 
+@pytest.mark.parametrize("inside", ["", "out", "images/out", "../crosses/out"])
+def test_a_copy_in_the_datasets_own_folder_is_refused(native, inside):
+    before = sorted(native.rglob("*"))
+    with pytest.raises(InputError, match=r"expected a folder outside .*crosses, got one in it"):
+        convert.convert(native, native / inside, to="coco")
+    assert sorted(native.rglob("*")) == before
+
+
+def test_a_copy_beside_the_label_file_that_it_is_made_from_is_refused(pictures):
+    (pictures / "labels.csv").write_text("image,x1,y1\na.png,1,2\nb.png,3,4\n")
+    with pytest.raises(InputError, match=r"out: expected a folder outside .*set, got one in it"):
+        convert.convert(pictures / "labels.csv", pictures / "out", to="text")
+    assert data.open_dataset(pictures).landmarks["x"].tolist() == [1, 3]
+
+
 def test_the_command_line_converts_and_says_what_it_left(tmp_path, pictures, capsys):
     label = {"shapes": [shape("tip", 3.5, 4.5), shape("box", 1, 1) | {"shape_type": "rectangle"}]}
     (pictures / "images" / "a.json").write_text(json.dumps(label | {"imagePath": "a.png"}))
