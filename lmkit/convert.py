@@ -17,10 +17,10 @@ import pandas as pd
 from lmkit.coco import coco_of
 from lmkit.fields import InputError
 from lmkit.files import path_of, read_yaml, write_json, write_text, writing
-from lmkit.formats import read_dataset, stray_images
+from lmkit.formats import read_dataset
 from lmkit.images import image_size
 from lmkit.labelme import labelme_of
-from lmkit.sources import image_name
+from lmkit.leftover import left_behind
 from lmkit.tables import NO_SIDE, Tables, name_of, plain_name
 from lmkit.writers import WRITERS
 
@@ -47,7 +47,7 @@ def convert(source: str | Path, target: str | Path, to: str = "native") -> list[
     measurements = read_yaml(about).get("measurements") if about.exists() else None
     with new_folder(target) as part:
         lost = WRITERS[to](tables, part, measurements)
-    return [*_left_behind(folder, tables), *tables.notes, *lost]
+    return [*left_behind(folder, tables), *tables.notes, *lost]
 
 
 def _check_outside(target: Path, folder: Path) -> None:
@@ -73,19 +73,6 @@ def _labelled(tables: Tables) -> Tables:
         paths={image: tables.paths[image] for image in images["image"]},
         second_reading=None if second is None else second[second["image"].isin(images["image"])],
     )
-
-
-def _left_behind(folder: Path, tables: Tables) -> list[str]:
-    """What of the source is in no table."""
-    lines = []
-    if tables.skipped:
-        lines.append(f"{len(tables.skipped)} images, first {tables.skipped[0].message}")
-    named = {fault.image for fault in tables.skipped}
-    stray = stray_images(folder, tables)
-    stray = [path for path in stray if image_name(folder, path) not in named]
-    if stray:
-        lines.append(f"{len(stray)} images that no label names, first {stray[0].name}")
-    return lines
 
 
 @contextmanager

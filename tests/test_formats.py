@@ -11,7 +11,7 @@ import yaml
 from conftest import SPACING, draw_cross, write_native
 from PIL import Image
 
-from lmkit import commands, convert, data, textfiles
+from lmkit import commands, convert, corrections, data, textfiles
 from lmkit.config import InputError
 from lmkit.formats import FORMATS
 from lmkit.images import image_size, read_image
@@ -111,6 +111,27 @@ def test_converting_does_not_write_over_a_folder_and_leaves_none_half_done(tmp_p
     with pytest.raises(InputError, match="expected one image called p00, got two"):
         convert.convert(native, tmp_path / "new", to="labelme")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["crosses", "there"]
+
+
+def test_columns_keys_and_kept_labels_that_a_copy_has_no_place_for_are_named(tmp_path, native):
+    for name, more in (("images", {"age": 33, "empty": ""}), ("landmarks", {"reader": "anna"})):
+        table = pd.read_csv(native / f"{name}.csv").assign(**more)
+        table.to_csv(native / f"{name}.csv", index=False)
+    table[:4].to_csv(native / "second_reading.csv", index=False)
+    about = (native / "dataset.yaml").read_text()
+    (native / "dataset.yaml").write_text(about + "equipment: OPG 2019\n7: seven\n")
+    kept = table[:2].assign(action="keep", x=np.nan, y=np.nan)
+    corrections.append(native, kept, "anna")
+    named = [
+        "columns of images.csv: 'age'",
+        "columns of landmarks.csv: 'reader'",
+        "columns of second_reading.csv: 'reader'",
+        "keys of dataset.yaml: 'equipment', 7",
+        "corrections.csv: 2 labels found right, which an audit of the copy may list again",
+    ]
+    assert convert.convert(native, tmp_path / "copy") == named
+    assert set(named) < set(convert.convert(native, tmp_path / "coco", to="coco"))
+    assert convert.convert(tmp_path / "copy", tmp_path / "again") == []
 
 
 @pytest.mark.parametrize("inside", ["", "out", "images/out", "../crosses/out"])

@@ -22,7 +22,7 @@ ORDER = [  # each file imports only from files above it
     "__init__ choices fields config files faults geometry lines measures declare phantom_* phantom",
     "dicom images canvas tables jsonfiles native sources textfiles audit_repair corrections",
     "coco labelme widecsv cvat labelstudio formats",
-    "writers lookalikes check_rows check convert commands data samples report",
+    "writers lookalikes check_rows check leftover convert commands data samples report",
     "augment exposure decoders modes heatmap unet cascade model",
     "loss_common loss_maps loss_spatial losses metrics resampling pairing stats uncertainty",
     "audit_sets audit_shape audit_causes audit_others audit parameters",
