@@ -212,7 +212,7 @@ class CorrectionDesk:
             )
         if not self.reader.strip():
             raise InputError("reader: expected the name of who decides, got nothing")
-        corrections.append(self.folder, rows, self.reader.strip())
+        corrections.append(self.folder, rows, self.reader.strip(), self.own)
         old = rows[KEY].merge(self.rows, how="left", on=KEY)
         none = old["action"].isna()
         old.loc[none, "action"] = "undo"

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lmkit.appending import append_rows
 from lmkit.case_desk import Pictures
-from lmkit.corrections import KEY, append_rows
+from lmkit.corrections import KEY
 from lmkit.data import Dataset
 from lmkit.fields import InputError
 from lmkit.formats import SECOND

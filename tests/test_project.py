@@ -20,7 +20,8 @@ from lmkit.notebooks import notebook_names
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = [  # each file imports only from files above it
     "__init__ choices fields config files faults geometry lines measures declare phantom_* phantom",
-    "dicom images canvas tables jsonfiles native sources textfiles audit_repair corrections",
+    "dicom images canvas tables jsonfiles native sources textfiles",
+    "audit_repair appending outdated corrections",
     "coco labelme widecsv cvat labelstudio formats",
     "writers lookalikes check_rows check leftover convert commands data samples report",
     "augment exposure decoders modes heatmap unet cascade model",
