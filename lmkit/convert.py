@@ -229,7 +229,16 @@ def _within(path: Path, folder: Path | None) -> bool:
 
 
 def _as_tables(table: pd.DataFrame, images: Path | None) -> tuple[Tables, dict[str, Size | None]]:
-    """Predictions as the tables of a dataset, and the images' sizes where they are there."""
+    """Predictions as the tables of a dataset, and the images' sizes where they are there.
+
+    Raises: InputError for rows with and without a side, which no dataset has.
+    """
+    if len(set(table["side"])) > 1 and (table["side"] == NO_SIDE).any():
+        got = ", ".join(sorted(set(table["side"])))
+        raise InputError(
+            f"predictions: side: expected {NO_SIDE} in all rows, or left and right, got {got}; "
+            "write them to two folders"
+        )
     names = list(dict.fromkeys(map(str, table["image"])))
     paths = {name: (images or Path()) / name for name in names}
     sizes = {

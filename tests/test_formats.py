@@ -633,6 +633,14 @@ def test_two_images_that_would_share_a_labelme_file_are_refused(tmp_path, first,
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.parametrize("to", ["coco", "labelme"])
+def test_predictions_with_and_without_sides_in_one_table_are_refused(tmp_path, to):
+    table = pd.concat([PREDICTED[:1], PREDICTED[1:2].assign(side="all", image="b.png")])
+    message = "predictions: side: expected all in all rows, or left and right, got all, left; write"
+    with pytest.raises(InputError, match=message):
+        convert.write_predictions(table, tmp_path / "o", to)
+
+
 def test_the_command_line_writes_the_predictions_of_a_run(tmp_path, capsys):
     PREDICTED.assign(split=["val", "val", "test", "test"]).to_csv(tmp_path / "p.csv", index=False)
     given = ["predictions", str(tmp_path / "p.csv"), str(tmp_path / "o"), "--to", "pg"]
