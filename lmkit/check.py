@@ -89,8 +89,8 @@ def check_dataset(source: Any, *, pixels: bool = True) -> Check:
     if pixels:
         found += _pictures(images, _collect(list(sizes), _looker(read), faults, threads=True))
     stops = _from_faults(faults.found)
-    problems = pd.DataFrame([*stops, *({**row, "stops": False} for row in found)], columns=COLUMNS)
-    return Check(_counts(tables, sizes), problems.fillna(""), landmarks, read)
+    rows = [dict.fromkeys(COLUMNS, "") | {"stops": False} | row for row in (*stops, *found)]
+    return Check(_counts(tables, sizes), pd.DataFrame(rows, columns=COLUMNS), landmarks, read)
 
 
 def _tables(folder: Path, faults: Faults) -> Tables:
