@@ -21,6 +21,8 @@ from lmkit.fields import InputError, nearest
 from lmkit.formats import read_dataset
 from lmkit.writers import WRITERS
 
+NO_NUMBER = ["", "nan", "NaN", "NA", "N/A", "None", "null", "NULL"]  # which may be names elsewhere
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code, 1 where something is wrong."""
@@ -64,10 +66,10 @@ def _convert(given: argparse.Namespace) -> list[str]:
 
 
 def _predictions(given: argparse.Namespace) -> list[str]:
+    none = dict.fromkeys(("x", "y", "peak"), NO_NUMBER)
+    texts = dict.fromkeys(("image", "side", "landmark", "split"), str)
     try:
-        table = pd.read_csv(
-            given.source, keep_default_na=True, dtype={"image": str, "landmark": str}
-        )
+        table = pd.read_csv(given.source, keep_default_na=False, na_values=none, dtype=texts)
     except (OSError, ValueError) as error:
         raise InputError(f"{given.source}: expected a CSV table, got: {error}") from None
     if given.split:
@@ -80,7 +82,7 @@ def _of_split(table: pd.DataFrame, split: str, source: str) -> pd.DataFrame:
     if "split" not in table:
         got = ", ".join(map(str, table.columns))
         raise InputError(f"{source}: expected a column split for --split {split}, got {got}")
-    there = list(dict.fromkeys(map(str, table["split"].dropna())))
+    there = [name for name in dict.fromkeys(table["split"]) if name]
     if split not in there:
         names = " | ".join(there) or "a split in some row"
         raise InputError(f"{source}: --split: expected {names}, got {split}{nearest(split, there)}")

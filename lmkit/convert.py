@@ -133,7 +133,7 @@ def _checked(table: pd.DataFrame) -> pd.DataFrame:
         got = table.loc[strange, "side"].iloc[0]
         raise InputError(f"predictions: side: expected left | right | {NO_SIDE}, got {got!r}")
     for what in ("image", "landmark"):
-        if table[what].isna().any():
+        if (table[what].isna() | (table[what] == "")).any():
             raise InputError(f"predictions: {what}: expected a name in each row, got none in some")
         names = [name_of(name, what, "predictions") for name in table[what]]
         table = table.assign(**{what: names})

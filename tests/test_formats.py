@@ -669,3 +669,18 @@ def test_a_split_that_the_predictions_do_not_have_is_an_error(
     assert commands.main([*given, "--split", split]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_the_command_line_takes_na_and_none_for_names_and_no_name_for_an_error(tmp_path, capsys):
+    rows = "None,all,NA,1,2,\nNone,all,null,,NaN,0.5\n007,all,NA,3,4,1\n"
+    (tmp_path / "p.csv").write_text("image,side,landmark,x,y,peak\n" + rows)
+    given = ["predictions", str(tmp_path / "p.csv"), str(tmp_path / "o"), "--to", "coco"]
+    assert commands.main(given) == 0
+    whole = json.loads((tmp_path / "o" / "predictions.json").read_text())
+    assert [entry["file_name"] for entry in whole["images"]] == ["None", "007"]
+    assert whole["categories"][0]["keypoints"] == ["NA"]
+    assert [entry["keypoints"] for entry in whole["annotations"]] == [[1, 2, 2], [3, 4, 2]]
+    assert [entry.get("score") for entry in whole["annotations"]] == [None, 1]
+    (tmp_path / "p.csv").write_text("image,side,landmark,x,y\na.png,all,,1,2\n")
+    assert commands.main([*given[:2], str(tmp_path / "p"), "--to", "pg"]) == 1
+    assert "landmark: expected a name in each row, got none in some" in capsys.readouterr().err
