@@ -89,7 +89,8 @@ def check_dataset(source: Any, *, pixels: bool = True) -> Check:
     if pixels:
         found += _pictures(images, _collect(list(sizes), _looker(read), faults, threads=True))
     stops = _from_faults(faults.found)
-    rows = [dict.fromkeys(COLUMNS, "") | {"stops": False} | row for row in (*stops, *found)]
+    empty: dict[str, Any] = dict.fromkeys(COLUMNS, "")
+    rows = [{**empty, "stops": False, **row} for row in (*stops, *found)]
     return Check(_counts(tables, sizes), pd.DataFrame(rows, columns=COLUMNS), landmarks, read)
 
 

@@ -9,9 +9,9 @@ import pandas as pd
 
 from lmkit import corrections, plots
 from lmkit.case_desk import Pictures
-from lmkit.corrections import KEY
 from lmkit.data import Dataset
 from lmkit.fields import InputError
+from lmkit.outdated import KEY
 from lmkit.windows import NEAR, Window, about, whole
 
 CLOSE_PX = 40.0  # half the side of a window about one landmark, at least
