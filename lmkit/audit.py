@@ -67,7 +67,7 @@ def audit_labels(
 
     Args:
         landmarks: image, [side,] landmark, x, y; px; missing row or NaN = not annotated. Sets with
-            fewer than two points are left out.
+            fewer than two points are left out. Sides are left, right or all; names may be numbers.
         images: image, spacing_x_mm, spacing_y_mm: sizes are compared in mm where they agree better.
         size: (H, W) px of all images, or of each image by name, for the line a mirror image turns
             about; None = the midline between the sides' median places.
@@ -75,8 +75,8 @@ def audit_labels(
             None = those whose distance varies least for its length.
     Returns: image, side ('all' where there are none), score, cause, repair; flagged sets only,
         worst first. Score: nats of log-likelihood, by how much the cause explains the set better.
-    Raises: ValueError for missing columns, repeated rows, fewer than 40 images, fewer than two
-        landmarks, an unknown row, or a size that lacks an image.
+    Raises: ValueError for missing columns, repeated rows, another side, fewer than 40 images, fewer
+        than two landmarks, an unknown row, or a size that is none or lacks an image.
     Source: Hubert et al. 2012 for the covariance; design.md for the kinds of fault.
     """
     sets = read_sets(landmarks, images, size)
@@ -99,9 +99,10 @@ def audit_labels(
 def _row(sets: LabelSets, row: tuple[str, str] | None) -> tuple[int, int] | None:
     if row is None:
         return None
-    if len(row) != 2 or row[0] == row[1] or not set(row) <= set(sets.names):
+    pair = [str(name) for name in row]
+    if len(pair) != 2 or pair[0] == pair[1] or not set(pair) <= set(sets.names):
         raise ValueError(f"row: expected two of {list(sets.names)}, got {row}; correct the names")
-    return sets.names.index(row[0]), sets.names.index(row[1])
+    return sets.names.index(pair[0]), sets.names.index(pair[1])
 
 
 def _keep(found: Findings, good: np.ndarray) -> None:

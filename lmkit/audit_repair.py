@@ -58,14 +58,19 @@ def _move(table: pd.DataFrame, own: np.ndarray, words: list[str], where: str) ->
         case ["shift", dx, dy]:
             xy = xy + np.array([float(dx), float(dy)])
         case ["swap", a, b]:
-            name = table.loc[own, "landmark"]
-            table.loc[own, "landmark"] = name.replace({a: b, b: a})
+            _rename(table, own, {a: b, b: a})
         case ["rename", *names] if names and len(names) % 2 == 0:
-            new = dict(zip(names[::2], names[1::2], strict=True))
-            table.loc[own, "landmark"] = table.loc[own, "landmark"].replace(new)
+            _rename(table, own, dict(zip(names[::2], names[1::2], strict=True)))
         case _:
             raise ValueError(
                 f"repair: expected scale, mirror, swap, rename, shift, drop or same-as, got "
                 f"{' '.join(words)!r} for {where}; correct it"
             )
     table.loc[own, ["x", "y"]] = xy
+
+
+def _rename(table: pd.DataFrame, own: np.ndarray, new: dict[str, str]) -> None:
+    """Give landmarks of the rows `own` other names, old -> new, in place; they may be numbers."""
+    named = {str(name): name for name in table["landmark"].unique()}
+    known = {named.get(old, old): named.get(name, name) for old, name in new.items()}
+    table.loc[own, "landmark"] = [known.get(name, name) for name in table.loc[own, "landmark"]]

@@ -11,6 +11,8 @@ import pandas as pd
 COLUMNS = ("image", "side", "landmark", "x", "y")
 LEAST_IMAGES = 40
 ALL = "all"  # the side of a dataset without sides
+SIDES = ("left", "right", ALL)
+MM = ("spacing_x_mm", "spacing_y_mm")
 Size = tuple[int, int] | Mapping[str, tuple[int, int]] | None
 
 
@@ -93,6 +95,14 @@ def _checked(landmarks: pd.DataFrame) -> pd.DataFrame:
             f"landmarks: expected columns {list(COLUMNS)} (side may be absent), got none named "
             f"{lacking}; rename them"
         )
+    strange = ~table["side"].isin(SIDES)
+    if strange.any():
+        got = table.loc[strange, "side"].iloc[0]
+        raise ValueError(
+            f"landmarks: side: expected {' | '.join(SIDES)}, got {got!r}; rename it, or leave the "
+            "column out where there are no sides"
+        )
+    table = table.assign(landmark=[str(name) for name in table["landmark"]])  # repairs are texts
     twice = table.duplicated(["image", "side", "landmark"])
     if twice.any():
         first = table.loc[twice, ["image", "side", "landmark"]].iloc[0].tolist()
@@ -122,16 +132,26 @@ def _centre(image: np.ndarray, points: np.ndarray, partner: np.ndarray, size: Si
         hw = size.get(name) if isinstance(size, Mapping) else size
         if hw is None:
             raise ValueError(f"size: expected (H, W) of every image, got none for {name}; add it")
+        if np.shape(hw) != (2,) or not (np.asarray(hw, float) > 0).all():
+            raise ValueError(f"size: expected (H, W), px > 0, got {hw} for {name}; correct it")
         centre[k] = (hw[1] - 1) / 2, (hw[0] - 1) / 2
     return centre
 
 
 def _in_better_unit(sets: LabelSets, images: pd.DataFrame) -> LabelSets:
-    """In mm where the label sets' sizes agree better in mm than in px, else as they are."""
-    columns = ["spacing_x_mm", "spacing_y_mm"]
-    if not set(columns) <= set(images.columns):
+    """In mm where the label sets' sizes agree better in mm than in px, else as they are.
+
+    Raises: ValueError for a table without images, or with one twice.
+    """
+    if "image" not in images.columns:
+        raise ValueError(f"images: expected a column image, got {list(images.columns)}; add it")
+    if not set(MM) <= set(images.columns):
         return sets
-    unit = images.set_index("image")[columns].reindex(sets.images).to_numpy(dtype=float)
+    twice = images.duplicated("image")
+    if twice.any():
+        first = images.loc[twice, "image"].iloc[0]
+        raise ValueError(f"images: expected one row for each image, got {first} again; keep one")
+    unit = images.set_index("image")[list(MM)].reindex(sets.images).to_numpy(dtype=float)
     if not (np.isfinite(unit).all() and (unit > 0).all()):
         return sets
     scaled = replace(sets, unit=unit)

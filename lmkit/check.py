@@ -89,8 +89,9 @@ def check_dataset(source: Any, *, pixels: bool = True) -> Check:
     if pixels:
         found += _pictures(images, _collect(list(sizes), _looker(read), faults, threads=True))
     stops = _from_faults(faults.found)
-    problems = pd.DataFrame([*stops, *({**row, "stops": False} for row in found)], columns=COLUMNS)
-    return Check(_counts(tables, sizes), problems.fillna(""), landmarks, read)
+    empty: dict[str, Any] = dict.fromkeys(COLUMNS, "")
+    rows = [{**empty, "stops": False, **row} for row in (*stops, *found)]
+    return Check(_counts(tables, sizes), pd.DataFrame(rows, columns=COLUMNS), landmarks, read)
 
 
 def _tables(folder: Path, faults: Faults) -> Tables:

@@ -17,9 +17,11 @@ import pandas as pd
 from lmkit.check import check_dataset
 from lmkit.convert import OUT, convert, write_predictions
 from lmkit.dicom import is_dicom
-from lmkit.fields import InputError
+from lmkit.fields import InputError, nearest
 from lmkit.formats import read_dataset
 from lmkit.writers import WRITERS
+
+NO_NUMBER = ["", "nan", "NaN", "NA", "N/A", "None", "null", "NULL"]  # which may be names elsewhere
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,15 +66,27 @@ def _convert(given: argparse.Namespace) -> list[str]:
 
 
 def _predictions(given: argparse.Namespace) -> list[str]:
+    none = dict.fromkeys(("x", "y", "peak"), NO_NUMBER)
+    texts = dict.fromkeys(("image", "side", "landmark", "split"), str)
     try:
-        table = pd.read_csv(
-            given.source, keep_default_na=True, dtype={"image": str, "landmark": str}
-        )
+        table = pd.read_csv(given.source, keep_default_na=False, na_values=none, dtype=texts)
     except (OSError, ValueError) as error:
         raise InputError(f"{given.source}: expected a CSV table, got: {error}") from None
     if given.split:
-        table = table[table["split"] == given.split] if "split" in table else table
+        table = _of_split(table, given.split, given.source)
     return [str(path) for path in write_predictions(table, given.target, given.to, given.images)]
+
+
+def _of_split(table: pd.DataFrame, split: str, source: str) -> pd.DataFrame:
+    """The rows of one split. Raises: InputError for a split, or a column of them, that is none."""
+    if "split" not in table:
+        got = ", ".join(map(str, table.columns))
+        raise InputError(f"{source}: expected a column split for --split {split}, got {got}")
+    there = [name for name in dict.fromkeys(table["split"]) if name]
+    if split not in there:
+        names = " | ".join(there) or "a split in some row"
+        raise InputError(f"{source}: --split: expected {names}, got {split}{nearest(split, there)}")
+    return table[table["split"] == split]
 
 
 def _check(given: argparse.Namespace) -> list[str]:

@@ -17,10 +17,10 @@ import pandas as pd
 from lmkit.coco import coco_of
 from lmkit.fields import InputError
 from lmkit.files import path_of, read_yaml, write_json, write_text, writing
-from lmkit.formats import read_dataset, stray_images
+from lmkit.formats import read_dataset
 from lmkit.images import image_size
 from lmkit.labelme import labelme_of
-from lmkit.places import image_name
+from lmkit.leftover import left_behind
 from lmkit.tables import NO_SIDE, Tables, name_of, plain_name
 from lmkit.writers import WRITERS
 
@@ -33,19 +33,30 @@ def convert(source: str | Path, target: str | Path, to: str = "native") -> list[
 
     Args:
         source: a folder in any format of `lmkit.formats`, or a label file in its folder.
-        target: a folder that is not there yet, or empty.
+        target: a folder that is not there yet, or empty, outside the source's.
         to: a key of `lmkit.writers.WRITERS`.
     Returns: what was not carried over, one line each.
-    Raises: InputError for a source that cannot be read whole, or a target that has files.
+    Raises: InputError for a source that cannot be read whole, or a target that has files or lies in
+        the source's folder.
     """
     source, target = path_of(source, "source"), path_of(target, "target")
     tables = _labelled(read_dataset(source))
     folder = source if source.is_dir() else source.parent
+    _check_outside(target, folder)
     about = folder / "dataset.yaml"
     measurements = read_yaml(about).get("measurements") if about.exists() else None
     with new_folder(target) as part:
         lost = WRITERS[to](tables, part, measurements)
-    return [*_left_behind(folder, target, tables), *tables.notes, *lost]
+    return [*left_behind(folder, tables), *tables.notes, *lost]
+
+
+def _check_outside(target: Path, folder: Path) -> None:
+    """Labels of a copy in the dataset's folder would be taken for its own. Raises: InputError."""
+    if target.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{target}: expected a folder outside {folder}, got one in it, whose labels would be "
+            "read as the dataset's own"
+        )
 
 
 def _labelled(tables: Tables) -> Tables:
@@ -62,19 +73,6 @@ def _labelled(tables: Tables) -> Tables:
         paths={image: tables.paths[image] for image in images["image"]},
         second_reading=None if second is None else second[second["image"].isin(images["image"])],
     )
-
-
-def _left_behind(folder: Path, target: Path, tables: Tables) -> list[str]:
-    """What of the source is in no table."""
-    lines = []
-    if tables.skipped:
-        lines.append(f"{len(tables.skipped)} images, first {tables.skipped[0].message}")
-    named = {fault.image for fault in tables.skipped}
-    stray = [path for path in stray_images(folder, tables) if target not in path.parents]
-    stray = [path for path in stray if image_name(folder, path) not in named]
-    if stray:
-        lines.append(f"{len(stray)} images that no label names, first {stray[0].name}")
-    return lines
 
 
 @contextmanager
@@ -135,7 +133,7 @@ def _checked(table: pd.DataFrame) -> pd.DataFrame:
         got = table.loc[strange, "side"].iloc[0]
         raise InputError(f"predictions: side: expected left | right | {NO_SIDE}, got {got!r}")
     for what in ("image", "landmark"):
-        if table[what].isna().any():
+        if (table[what].isna() | (table[what] == "")).any():
             raise InputError(f"predictions: {what}: expected a name in each row, got none in some")
         names = [name_of(name, what, "predictions") for name in table[what]]
         table = table.assign(**{what: names})
@@ -169,17 +167,27 @@ def _coco(table: pd.DataFrame, folder: Path, images: Path | None) -> None:
 
 def _labelme(table: pd.DataFrame, folder: Path, images: Path | None) -> None:
     tables, sizes = _as_tables(table, images)
-    for image, size in sizes.items():
-        name = (
-            image.strip("/").replace("/", "_")
-            if not Path(image).is_absolute()
-            else Path(image).name
-        )
+    for label, image in _label_files(list(sizes)).items():
         beside = str((images / image).resolve()) if images else image
+        write_json(folder / label, labelme_of(tables, image, sizes[image], beside))
+
+
+def _label_files(images: list[str]) -> dict[str, str]:
+    """LabelMe's file name -> the image it is for. Raises: InputError where two would share one."""
+    found: dict[str, str] = {}
+    for image in images:
+        path = Path(image)
+        name = path.name if path.is_absolute() else image.strip("/").replace("/", "_")
         if not Path(name).name:  # '..', or nothing
             raise InputError(f"predictions: image: expected a file's name, got {image!r}")
-        label = folder / Path(name).with_suffix(".json")
-        write_json(label, labelme_of(tables, image, size, beside))
+        label = str(Path(name).with_suffix(".json"))
+        if label in found:
+            raise InputError(
+                f"predictions: image: expected one image for LabelMe's file {label}, got "
+                f"{found[label]} and {image}; rename one, or write them to two folders"
+            )
+        found[label] = image
+    return found
 
 
 def _pg(table: pd.DataFrame, folder: Path, _: Path | None) -> None:
@@ -221,7 +229,16 @@ def _within(path: Path, folder: Path | None) -> bool:
 
 
 def _as_tables(table: pd.DataFrame, images: Path | None) -> tuple[Tables, dict[str, Size | None]]:
-    """Predictions as the tables of a dataset, and the images' sizes where they are there."""
+    """Predictions as the tables of a dataset, and the images' sizes where they are there.
+
+    Raises: InputError for rows with and without a side, which no dataset has.
+    """
+    if len(set(table["side"])) > 1 and (table["side"] == NO_SIDE).any():
+        got = ", ".join(sorted(set(table["side"])))
+        raise InputError(
+            f"predictions: side: expected {NO_SIDE} in all rows, or left and right, got {got}; "
+            "write them to two folders"
+        )
     names = list(dict.fromkeys(map(str, table["image"])))
     paths = {name: (images or Path()) / name for name in names}
     sizes = {

@@ -9,9 +9,9 @@ import pandas as pd
 
 from lmkit import corrections, plots
 from lmkit.case_desk import Pictures
-from lmkit.corrections import KEY
 from lmkit.data import Dataset
 from lmkit.fields import InputError
+from lmkit.outdated import KEY
 from lmkit.windows import NEAR, Window, about, whole
 
 CLOSE_PX = 40.0  # half the side of a window about one landmark, at least
@@ -212,7 +212,7 @@ class CorrectionDesk:
             )
         if not self.reader.strip():
             raise InputError("reader: expected the name of who decides, got nothing")
-        corrections.append(self.folder, rows, self.reader.strip())
+        corrections.append(self.folder, rows, self.reader.strip(), self.own)
         old = rows[KEY].merge(self.rows, how="left", on=KEY)
         none = old["action"].isna()
         old.loc[none, "action"] = "undo"

@@ -1,16 +1,16 @@
 """corrections.csv in a dataset's folder: what readers changed after a second look, and why.
 
 Rows are only ever added; the last one for an image, side and landmark counts. The labels' own files
-stay as they are, and without this file a dataset is what it was.
+stay as they are, and without this file a dataset is what it was. A row may state where the
+label was when it was corrected, x_was and y_was. Once the labels' own file says another place the
+row no longer counts, and the set is looked at again.
 """
 
 from __future__ import annotations
 
-import fcntl
 import math
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lmkit.appending import append_rows
 from lmkit.audit_repair import apply_repair
 from lmkit.faults import STRICT, Faults
 from lmkit.fields import InputError, nearest
-from lmkit.files import write_text, writing
 from lmkit.native import key_of
+from lmkit.outdated import KEY, WAS, outdated, outdated_line, places, without
 from lmkit.tables import NO_SIDE, Tables, number, rows_of
 
 FILE = "corrections.csv"
@@ -33,7 +34,6 @@ ACTIONS = {
     "drop": "no label of this image, such as a copy of another one's: not annotated",
     "undo": "as the labels' own file says, flagged or not",
 }
-KEY = ["image", "side", "landmark"]
 COLUMNS = [*KEY, "x", "y", "action", "reader", "time", "reason"]
 REQUIRED = ("image", "landmark", "action")
 PLACED = ("move", "keep")  # actions that may state a place
@@ -51,18 +51,19 @@ def read(
     Args:
         names, sides: of the dataset; () = without sides, the column is then empty or 'all'.
         images: its images, by name.
-    Returns: `COLUMNS`; x and y are px of the stored image, NaN = not stated.
+    Returns: `COLUMNS` and `WAS`, px of the stored image, NaN = not stated; index: row of the file.
     Raises: InputError naming the file and the row.
     """
     required = (*REQUIRED, "side") if sides else REQUIRED
-    rows, table = [], []
+    rows, lines, table = [], [], []
     with faults.of():
         table = rows_of(path, required, ("side", "x", "y", "reader", "time", "reason"))
     for row, cells in table:
         with faults.of(cells["image"]):
             rows.append(_row(cells, f"{path} row {row}", names, sides, images))
-    frame = pd.DataFrame(rows, columns=COLUMNS)
-    return frame.astype({"x": float, "y": float})
+            lines.append(row)
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *WAS], index=lines)
+    return frame.astype(dict.fromkeys(["x", "y", *WAS], float))
 
 
 def _row(
@@ -86,17 +87,15 @@ def _row(
         needed = "x and y" if action == "move" else "both x and y, or neither"
         raise InputError(f"{where}: x, y: expected {needed} for {action}, got {','.join(place)!r}")
     stated = action in PLACED and all(place)
-    xy = [
-        number(v, axis, where) if stated else math.nan for v, axis in zip(place, "xy", strict=True)
-    ]
-    return (
-        *key,
-        *xy,
-        action,
-        cells.get("reader", ""),
-        _time(cells, where),
-        cells.get("reason", ""),
-    )
+    said = (action, cells.get("reader", ""), _time(cells, where), cells.get("reason", ""))
+    xy = _place(cells if stated else {}, ["x", "y"], where)
+    return (*key, *xy, *said, *_place(cells, WAS, where))
+
+
+def _place(cells: dict[str, str], axes: list[str], where: str) -> list[float]:
+    """Two cells as px, NaN where nothing stands in both. Raises: InputError."""
+    filled = any(cells.get(axis) for axis in axes)
+    return [number(cells.get(axis, ""), axis, where) if filled else math.nan for axis in axes]
 
 
 def _time(cells: dict[str, str], where: str) -> str:
@@ -144,22 +143,25 @@ def corrected(folder: Path, tables: Tables, faults: Faults = STRICT) -> Tables:
     """The tables of a dataset with its corrections.csv applied, where there is one.
 
     Returns: the tables; `corrections` are the rows in force with x_was, y_was, what the labels' own
-        file says (px; NaN = not annotated).
+        file says (px; NaN = not annotated). Rows whose label has changed since are not among them:
+        a warning names the first.
     Raises: InputError naming the file and the row.
     """
     path = folder / FILE
     if not path.exists():
         return tables
-    rows = in_force(read(path, tables.names, tables.sides, tables.paths, faults))
-    was = tables.landmarks.set_index(KEY)[["x", "y"]].reindex(pd.MultiIndex.from_frame(rows[KEY]))
-    rows = rows.assign(x_was=was["x"].to_numpy(), y_was=was["y"].to_numpy())
-    note = f"{FILE}: {count(rows)} labels are written as corrected, not as they were"
-    return replace(
-        tables,
-        landmarks=apply(tables.landmarks, rows),
-        corrections=rows,
-        notes=(*tables.notes, note) if count(rows) else tables.notes,
-    )
+    rows = read(path, tables.names, tables.sides, tables.paths, faults)
+    rows = rows.drop_duplicates(KEY, keep="last")
+    now, notes = places(tables.landmarks, rows), tables.notes
+    old = outdated(rows, now)
+    if old.any():
+        warnings.warn(outdated_line(path, rows[old], now[old]), stacklevel=2)
+        notes += (f"{FILE}: {old.sum()} corrections not applied, for the labels changed since",)
+    rows = in_force(without(rows.assign(x_was=now[:, 0], y_was=now[:, 1]), old))
+    if count(rows):
+        notes += (f"{FILE}: {count(rows)} labels are written as corrected, not as they were",)
+    landmarks = apply(tables.landmarks, rows)
+    return replace(tables, landmarks=landmarks, corrections=rows, notes=notes)
 
 
 def originals(landmarks: pd.DataFrame, rows: pd.DataFrame | None) -> pd.DataFrame:
@@ -216,19 +218,25 @@ def from_repairs(landmarks: pd.DataFrame, repairs: pd.DataFrame) -> pd.DataFrame
     return rows.drop_duplicates(KEY, ignore_index=True)  # both rows of exchanged sides say the same
 
 
-def append(folder: str | Path, rows: pd.DataFrame, reader: str = "") -> Path:
+def append(
+    folder: str | Path, rows: pd.DataFrame, reader: str = "", own: pd.DataFrame | None = None
+) -> Path:
     """Add rows to a folder's corrections file, all or none of them; the file's own rows stay.
 
     Args:
         folder: of the dataset.
         rows: image, side ('all' without sides), landmark, action, and x, y, reason where there are.
         reader: who says so.
+        own: all labels as their own file says (see `originals`), to be noted as x_was, y_was, so
+            that the rows no longer count once it says otherwise; None = they count for good.
     Returns: the file.
     Raises: InputError for an unknown action, a move without a place, a file that is not one of
         corrections, or a folder that cannot be written to.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    new = rows.reindex(columns=COLUMNS).assign(reader=reader, time=now)
+    new = rows.reindex(columns=[*COLUMNS, *WAS]).assign(reader=reader, time=now)
+    if own is not None:
+        new[WAS] = places(own, new)
     new = new.assign(side=new["side"].replace(NO_SIDE, ""), reason=new["reason"].fillna(""))
     for row in new.itertuples():
         if row.action not in ACTIONS:
@@ -236,41 +244,3 @@ def append(folder: str | Path, rows: pd.DataFrame, reader: str = "") -> Path:
         if row.action == "move" and not (math.isfinite(row.x) and math.isfinite(row.y)):
             raise InputError(f"{row.image} {row.landmark}: expected x and y for move, got none")
     return append_rows(Path(folder) / FILE, new, REQUIRED)
-
-
-def append_rows(path: Path, rows: pd.DataFrame, required: tuple[str, ...]) -> Path:
-    """Add rows to a CSV file, made where it is not there; one process at a time, in one step.
-
-    Args:
-        rows: a column that the file lacks is added to it.
-        required: columns that a file which is there has to have.
-    Raises: InputError for a file that cannot be read, or a folder that cannot be written to.
-    """
-    with _alone(path.parent):
-        old = [cells for _, cells in rows_of(path, required)] if path.exists() else []
-        text = rows.assign(x=_decimal(rows["x"]), y=_decimal(rows["y"])).astype(str)
-        text = text.map(lambda cell: " ".join(cell.split()))
-        columns = list(dict.fromkeys([*(old[0] if old else ()), *text.columns]))
-        whole = pd.concat([pd.DataFrame(old, columns=columns), text])[columns].fillna("")
-        write_text(path, whole.to_csv(index=False))
-    return path
-
-
-def _decimal(values: pd.Series) -> list[str]:
-    """Pixels as text, to a ten thousandth; nothing for NaN."""
-    return [
-        "" if math.isnan(v) else f"{v:.4f}".rstrip("0").rstrip(".") for v in values.astype(float)
-    ]
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time adds to a file of this folder; the others wait."""
-    with writing(folder, "a folder to write to"):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)  # which gives the lock back

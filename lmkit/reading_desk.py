@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lmkit.appending import append_rows
 from lmkit.case_desk import Pictures
-from lmkit.corrections import KEY, append_rows
 from lmkit.data import Dataset
 from lmkit.fields import InputError
 from lmkit.formats import SECOND
+from lmkit.outdated import KEY
 from lmkit.tables import NO_SIDE, rows_of
 from lmkit.windows import NEAR, Window, about, whole
 

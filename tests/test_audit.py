@@ -1,5 +1,7 @@
 """The label audit: hand-made faults, faults of known kinds in the phantom, and real coordinates."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -213,6 +215,39 @@ def test_bad_tables_are_refused_in_one_line():
         audit.apply_repair(table, bad)
     with pytest.raises(ValueError, match="repair: expected a set of the table"):
         audit.apply_repair(table, bad.assign(image="none.png"))
+
+
+def test_landmarks_that_are_numbers_are_audited_and_mended_as_texts_are():
+    bad = spoil(jaws(), "p07.png", "left", FAULTS["swap"])
+    bad = spoil(bad, "p09.png", "right", FAULTS["order"])
+    numbers = bad.assign(landmark=bad.landmark.map({name: k for k, name in enumerate(NAMES, 1)}))
+    texts, found = audit.audit_labels(bad), audit.audit_labels(numbers, row=(1, 2))
+    assert len(audit.audit_labels(bad, row=("a", "b"))) == len(found) == 2
+    assert found.repair[found.cause == "swap"].tolist() == ["swap 2 4"]
+    mended = audit.apply_repair(numbers, found)
+    assert mended.landmark.dtype == numbers.landmark.dtype
+    wanted = audit.apply_repair(bad, texts).landmark.map({n: k for k, n in enumerate(NAMES, 1)})
+    assert mended.landmark.tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize(
+    "change, more, message",
+    [
+        ({"side": "LEFT"}, {}, "landmarks: side: expected left | right | all, got 'LEFT'; rename"),
+        ({"side": None}, {}, "landmarks: side: expected left | right | all, got None; rename it"),
+        ({}, {"size": (600,)}, "size: expected (H, W), px > 0, got (600,) for p00.png; correct it"),
+        ({}, {"size": (0, 9)}, "size: expected (H, W), px > 0, got (0, 9) for p00.png; correct it"),
+        (
+            {},
+            {"images": pd.DataFrame({"image": ["b", "b"], "spacing_x_mm": 1, "spacing_y_mm": 2})},
+            "images: expected one row for each image, got b again; keep one",
+        ),
+        ({}, {"images": pd.DataFrame({"name": []})}, "images: expected a column image, got ['na"),
+    ],
+)
+def test_a_strange_side_size_or_table_of_images_is_one_line(change, more, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        audit.audit_labels(jaws().assign(**change), **more)
 
 
 def test_a_set_exactly_at_the_median_is_the_least_unusual():

@@ -240,6 +240,13 @@ def test_an_opened_dataset_can_be_checked_as_well(sound):
     assert listed(check) == {("point outside the image", "p00.png")}
 
 
+def test_cells_that_no_problem_fills_are_empty_texts_without_a_warning(sound, recwarn):
+    Image.fromarray(scene(99)).save(sound / "images" / "extra.png")
+    (row,) = check_dataset(sound, pixels=False).problems.to_dict("records")
+    assert (row["problem"], row["row"], row["stops"]) == ("image without labels", "", False)
+    assert not [str(warning.message) for warning in recwarn]
+
+
 def test_a_folder_without_labels_is_one_problem_and_a_missing_one_an_error(tmp_path):
     (tmp_path / "empty").mkdir()
     check = check_dataset(tmp_path / "empty")

@@ -99,6 +99,83 @@ def test_kept_labels_are_no_longer_flagged_and_keep_every_run_valid(native):
     assert moved.fingerprint != before.fingerprint
 
 
+def exported_again(folder, *places):
+    """Other places (image, side, landmark, x, y) in the labels' own file; NaN = no label."""
+    table = pd.read_csv(folder / "landmarks.csv").set_index(KEY)
+    for *key, x, y in places:
+        table.loc[tuple(key), ["x", "y"]] = x, y
+    table.dropna().reset_index().to_csv(folder / "landmarks.csv", index=False)
+
+
+def with_own(folder, *rows):
+    """Write rows as the correction desk does, with what the labels' own file says."""
+    dataset = data.open_dataset(folder)
+    own = corrections.originals(dataset.landmarks, dataset.corrections)
+    return corrections.append(folder, pd.DataFrame(list(rows)), "anna", own)
+
+
+def test_a_correction_of_a_label_that_changed_since_is_not_applied_and_named(native):
+    exported_again(native, ("p00.png", "left", "tip", 80, 2))
+    with_own(native, row(x=82, y=3), row("p01.png", x=5, y=6), row("p02.png", action="unclear"))
+    stated = pd.read_csv(native / "corrections.csv")
+    assert stated.loc[0, ["x_was", "y_was"]].tolist() == [80, 2]
+    assert at(data.open_dataset(native), "p00.png", "left", "tip") == (82, 3)
+    exported_again(native, ("p00.png", "left", "tip", 80.009, 2))
+    assert at(data.open_dataset(native), "p00.png", "left", "tip") == (82, 3)
+    exported_again(native, ("p00.png", "left", "tip", 30, 40), ("p02.png", "left", "tip", 7, 8))
+    message = (
+        r"corrections\.csv row 2: p00\.png left tip: expected the label at 80, 2 as when it was "
+        r"corrected, got 30, 40; look at it again, for the correction is not applied; nor are 1 mo"
+    )
+    with pytest.warns(UserWarning, match=message):
+        dataset = data.open_dataset(native)
+    assert at(dataset, "p00.png", "left", "tip") == (30, 40)
+    assert at(dataset, "p01.png", "left", "tip") == (5, 6)
+    assert at(dataset, "p02.png", "left", "tip") == (7, 8)
+    assert (dataset.corrected, len(dataset.corrections)) == (1, 1)
+    with pytest.warns(UserWarning, match="got 30, 40"):
+        notes = convert.convert(native, native.parent / "copy")
+    assert "corrections.csv: 2 corrections not applied, for the labels changed since" in notes
+
+
+def test_a_label_exported_as_it_was_corrected_or_taken_out_needs_no_second_look(native):
+    with_own(native, row(x=12.34567, y=7), row("p01.png", action="drop"))
+    places = ("p00.png", "left", "tip", 12.34567, 7), ("p01.png", "left", "tip", np.nan, np.nan)
+    exported_again(native, *places)
+    dataset = data.open_dataset(native)
+    assert at(dataset, "p00.png", "left", "tip") == pytest.approx((12.34567, 7), abs=1e-4)
+    assert at(dataset, "p01.png", "left", "tip") is None
+    exported_again(native, ("p00.png", "left", "tip", np.nan, np.nan))
+    with pytest.warns(UserWarning, match="p00.png left tip: expected the label at .* got no label"):
+        assert at(data.open_dataset(native), "p00.png", "left", "tip") is None
+
+
+def test_a_set_that_was_kept_is_flagged_again_once_one_of_its_labels_changed(native):
+    with_own(native, row(action="keep"), row(landmark="base", action="keep", x=9, y=8))
+    with_own(native, row("p01.png", action="keep"))
+    found = pd.DataFrame({"image": ["p00.png", "p01.png"], "side": "left", "score": 1.0})
+    assert corrections.still_flagged(found, data.open_dataset(native).corrections).empty
+    exported_again(native, ("p00.png", "left", "tip", 30, 40))
+    with pytest.warns(UserWarning, match="row 2: p00.png left tip"):
+        dataset = data.open_dataset(native)
+    flagged = corrections.still_flagged(found, dataset.corrections)
+    assert flagged["image"].tolist() == ["p00.png"]
+    assert at(dataset, "p00.png", "left", "base") == (9, 8), "its own label is what it was"
+
+
+def test_rows_that_do_not_say_where_the_label_was_count_for_good(native):
+    write(native, row(x=82, y=3), row("p01.png", action="keep"))
+    old = pd.read_csv(native / "corrections.csv").drop(columns=["x_was", "y_was"])
+    old.to_csv(native / "corrections.csv", index=False)
+    exported_again(native, ("p00.png", "left", "tip", 30, 40), ("p01.png", "left", "tip", 1, 2))
+    with_own(native, row("p02.png", x=5, y=6))  # adds the columns, and to its own row alone
+    exported_again(native, ("p00.png", "left", "tip", 50, 60))
+    dataset = data.open_dataset(native)
+    assert at(dataset, "p00.png", "left", "tip") == (82, 3)
+    assert dataset.corrections["action"].tolist() == ["move", "keep", "move"]
+    assert pd.read_csv(native / "corrections.csv")["x_was"].isna().tolist() == [True, True, False]
+
+
 def test_datasets_without_the_file_are_what_they_were(shared_data):
     phantom = data.open_dataset("phantom")
     assert phantom.fingerprint == "341407c282a80afbe561751c"
@@ -184,6 +261,13 @@ def test_repairs_of_the_audit_become_rows_that_carry_them_out(native):
     expected = audit.apply_repair(table, repairs).set_index(KEY).sort_index()
     pd.testing.assert_frame_equal(mended, expected, atol=1e-4)
     assert len(corrections.from_repairs(table, repairs.iloc[:0])) == 0
+
+
+def test_where_a_label_was_is_two_numbers_or_nothing(native):
+    header = "image,side,landmark,x,y,action,x_was,y_was\n"
+    (native / "corrections.csv").write_text(header + "p00.png,left,tip,1,2,move,3,\n")
+    with pytest.raises(InputError, match=r"row 2: y_was: expected a number, got ''"):
+        data.open_dataset(native)
 
 
 BROKEN = [

@@ -11,7 +11,7 @@ import yaml
 from conftest import SPACING, draw_cross, write_native
 from PIL import Image
 
-from lmkit import commands, convert, data, textfiles
+from lmkit import commands, convert, corrections, data, textfiles
 from lmkit.config import InputError
 from lmkit.formats import FORMATS
 from lmkit.images import image_size, read_image
@@ -111,6 +111,42 @@ def test_converting_does_not_write_over_a_folder_and_leaves_none_half_done(tmp_p
     with pytest.raises(InputError, match="expected one image called p00, got two"):
         convert.convert(native, tmp_path / "new", to="labelme")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["crosses", "there"]
+
+
+def test_columns_keys_and_kept_labels_that_a_copy_has_no_place_for_are_named(tmp_path, native):
+    for name, more in (("images", {"age": 33, "empty": ""}), ("landmarks", {"reader": "anna"})):
+        table = pd.read_csv(native / f"{name}.csv").assign(**more)
+        table.to_csv(native / f"{name}.csv", index=False)
+    table[:4].to_csv(native / "second_reading.csv", index=False)
+    about = (native / "dataset.yaml").read_text()
+    (native / "dataset.yaml").write_text(about + "equipment: OPG 2019\n7: seven\n")
+    kept = table[:2].assign(action="keep", x=np.nan, y=np.nan)
+    corrections.append(native, kept, "anna")
+    named = [
+        "columns of images.csv: 'age'",
+        "columns of landmarks.csv: 'reader'",
+        "columns of second_reading.csv: 'reader'",
+        "keys of dataset.yaml: 'equipment', 7",
+        "corrections.csv: 2 labels found right, which an audit of the copy may list again",
+    ]
+    assert convert.convert(native, tmp_path / "copy") == named
+    assert set(named) < set(convert.convert(native, tmp_path / "coco", to="coco"))
+    assert convert.convert(tmp_path / "copy", tmp_path / "again") == []
+
+
+@pytest.mark.parametrize("inside", ["", "out", "images/out", "../crosses/out"])
+def test_a_copy_in_the_datasets_own_folder_is_refused(native, inside):
+    before = sorted(native.rglob("*"))
+    with pytest.raises(InputError, match=r"expected a folder outside .*crosses, got one in it"):
+        convert.convert(native, native / inside, to="coco")
+    assert sorted(native.rglob("*")) == before
+
+
+def test_a_copy_beside_the_label_file_that_it_is_made_from_is_refused(pictures):
+    (pictures / "labels.csv").write_text("image,x1,y1\na.png,1,2\nb.png,3,4\n")
+    with pytest.raises(InputError, match=r"out: expected a folder outside .*set, got one in it"):
+        convert.convert(pictures / "labels.csv", pictures / "out", to="text")
+    assert data.open_dataset(pictures).landmarks["x"].tolist() == [1, 3]
 
 
 def test_the_command_line_converts_and_says_what_it_left(tmp_path, pictures, capsys):
@@ -803,8 +839,71 @@ def test_predictions_with_a_landmark_twice_or_without_a_column_are_refused(tmp_p
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.parametrize(
+    "first, second, label",
+    [
+        ("/data/p1/img.png", "/data/p2/img.png", "img.json"),
+        ("a.png", "a.jpg", "a.json"),
+        ("p1/a.png", "p1_a.png", "p1_a.json"),
+    ],
+)
+def test_two_images_that_would_share_a_labelme_file_are_refused(tmp_path, first, second, label):
+    rows = [(first, "all", "tip", 1.0, 2.0), (second, "all", "tip", 30.0, 40.0)]
+    table = pd.DataFrame(rows, columns=["image", "side", "landmark", "x", "y"])
+    message = f"expected one image for LabelMe's file {label}, got {first} and {second}; rename"
+    with pytest.raises(InputError, match=message):
+        convert.write_predictions(table, tmp_path / "o", "labelme")
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("to", ["coco", "labelme"])
+def test_predictions_with_and_without_sides_in_one_table_are_refused(tmp_path, to):
+    table = pd.concat([PREDICTED[:1], PREDICTED[1:2].assign(side="all", image="b.png")])
+    message = "predictions: side: expected all in all rows, or left and right, got all, left; write"
+    with pytest.raises(InputError, match=message):
+        convert.write_predictions(table, tmp_path / "o", to)
+
+
 def test_the_command_line_writes_the_predictions_of_a_run(tmp_path, capsys):
     PREDICTED.assign(split=["val", "val", "test", "test"]).to_csv(tmp_path / "p.csv", index=False)
     given = ["predictions", str(tmp_path / "p.csv"), str(tmp_path / "o"), "--to", "pg"]
     assert commands.main([*given, "--split", "test"]) == 0
     assert capsys.readouterr().out.strip().endswith("RIGHT-PG-Predictions.csv")
+
+
+@pytest.mark.parametrize(
+    "change, split, message",
+    [
+        (
+            {"split": "val"},
+            "tset",
+            "p.csv: --split: expected val | test, got tset; did you mean te",
+        ),
+        ({}, "test", "p.csv: expected a column split for --split test, got image, side, landmark,"),
+    ],
+)
+def test_a_split_that_the_predictions_do_not_have_is_an_error(
+    tmp_path, capsys, change, split, message
+):
+    table = pd.concat([PREDICTED.assign(**change), PREDICTED.assign(side="all", split="test")])
+    table = table if change else table.drop(columns="split")
+    table.to_csv(tmp_path / "p.csv", index=False)
+    given = ["predictions", str(tmp_path / "p.csv"), str(tmp_path / "o"), "--to", "pg"]
+    assert commands.main([*given, "--split", split]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_command_line_takes_na_and_none_for_names_and_no_name_for_an_error(tmp_path, capsys):
+    rows = "None,all,NA,1,2,\nNone,all,null,,NaN,0.5\n007,all,NA,3,4,1\n"
+    (tmp_path / "p.csv").write_text("image,side,landmark,x,y,peak\n" + rows)
+    given = ["predictions", str(tmp_path / "p.csv"), str(tmp_path / "o"), "--to", "coco"]
+    assert commands.main(given) == 0
+    whole = json.loads((tmp_path / "o" / "predictions.json").read_text())
+    assert [entry["file_name"] for entry in whole["images"]] == ["None", "007"]
+    assert whole["categories"][0]["keypoints"] == ["NA"]
+    assert [entry["keypoints"] for entry in whole["annotations"]] == [[1, 2, 2], [3, 4, 2]]
+    assert [entry.get("score") for entry in whole["annotations"]] == [None, 1]
+    (tmp_path / "p.csv").write_text("image,side,landmark,x,y\na.png,all,,1,2\n")
+    assert commands.main([*given[:2], str(tmp_path / "p"), "--to", "pg"]) == 1
+    assert "landmark: expected a name in each row, got none in some" in capsys.readouterr().err

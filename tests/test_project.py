@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 ORDER = [  # each file imports only from files above it
     "__init__ choices fields config files faults geometry lines measures declare phantom_* phantom",
     "dicom images canvas tables jsonfiles native places sources textlines textfiles",
-    "audit_repair corrections",
+    "audit_repair appending outdated corrections",
     "coco labelme widecsv cvat labelstudio formats",
-    "writers lookalikes check_rows check convert commands data samples report",
+    "writers lookalikes check_rows check leftover convert commands data samples report",
     "augment exposure decoders modes heatmap unet cascade model",
     "loss_common loss_maps loss_spatial losses metrics resampling pairing stats uncertainty",
     "audit_sets audit_shape audit_causes audit_others audit parameters",

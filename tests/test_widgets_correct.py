@@ -72,6 +72,20 @@ def test_undo_goes_back_step_by_step_to_the_files_own_labels(desk, native):
     assert (opened.corrected, len(pd.read_csv(native / "corrections.csv"))) == (0, 6)
 
 
+def test_every_decision_notes_where_the_labels_own_file_had_the_landmark(desk, native):
+    own = desk.own_points()
+    desk.move(5, 6)
+    desk.move(7, 8)
+    desk.accept()
+    desk.undo()
+    desk.keep()
+    table = pd.read_csv(native / "corrections.csv")
+    was = table[["x_was", "y_was"]].to_numpy()
+    place = [own[desk.dataset.names.index(name)] for name in table["landmark"]]
+    assert len(was) == 8
+    assert np.allclose(was, place, atol=1e-4)
+
+
 def test_accepting_carries_out_the_audits_repair_and_says_why(desk, native):
     own = desk.own_points()
     desk.accept()
