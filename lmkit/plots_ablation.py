@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,6 +19,7 @@ from lmkit.verdicts import HELPS, HURTS, TITLES, TOGETHER, UNITS, p_text
 
 COLOURS = {HELPS: SERIES[2], HURTS: SERIES[5], "no effect": SERIES[0]}  # others grey
 SIDE_MARKS = {"left": "<", "right": ">", TOGETHER: "o"}
+ROOM = 4.0  # of the axis of effects, in usual reaches
 WORDS = {"no effect": "none that matters", "not enough runs": "not enough runs"}
 
 
@@ -34,6 +36,9 @@ def forest(ax: Axes, verdicts: pd.DataFrame, matters: float, order: Sequence[str
             drawn large, coloured by its verdict, and its Holm p stands at the right.
         matters: smallest difference worth knowing of, as in the grid; drawn as a band.
         order: strategies from top to bottom; best first when not given.
+
+    An effect many times the usual one is not drawn to scale, so that the usual ones can be read: an
+    arrow with its size stands at the edge.
     """
     figure = verdicts["figure"].iloc[0]
     times = 1 if UNITS[figure] == "mm" else 100
@@ -41,18 +46,37 @@ def forest(ax: Axes, verdicts: pd.DataFrame, matters: float, order: Sequence[str
     names = list(order) or best_first(verdicts)
     ax.axvspan(-times * matters, times * matters, color="0.93", zorder=0)
     ax.axvline(0, color="0.5", lw=0.8, zorder=1)
+    top = -0.12 * (len(sides) - 1)  # of a row, where the last side is
     for k, side in enumerate(sides):
         rows = verdicts[verdicts["side"] == side].set_index("strategy").reindex(names)
-        first = 0.24 * (len(sides) - 1 - k) - 0.12 * (len(sides) - 1)
+        first = 0.24 * (len(sides) - 1 - k) + top
         for y, row in enumerate(rows.to_dict("records")):
             if row["effect"] == row["effect"]:
                 _effect(ax, y + first, row, times, side, main=side == sides[-1])
+    last = verdicts[verdicts["side"] == sides[-1]].set_index("strategy").reindex(names)
+    _cut(ax, times * last[["low", "effect", "high"]].to_numpy(float), times * matters, top)
     better = "right" if HIGHER_IS_BETTER[figure] else "left"
     ax.set(xlabel=f"{TITLES[figure]}, {UNITS[figure]}; better to the {better}")
     ax.set_yticks(range(len(names)), [plain(name) for name in names], fontsize=8)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     return _tidy(ax)
+
+
+def _cut(ax: Axes, spans: np.ndarray, matters: float, top: float) -> None:
+    """Narrow the x axis to ROOM times the usual reach of the (N, 3) low, effect and high of the
+    rows; what lies beyond is stated at the edge, at row + top."""
+    far = np.nanmax(np.abs(spans), axis=1, initial=0)
+    reach = max(ROOM * float(np.nanmedian(far)), 2 * matters) if len(far) else 2 * matters
+    low, high = ax.get_xlim()
+    ax.set_xlim(max(low, -reach), min(high, reach))
+    for y, effect in enumerate(spans[:, 1]):
+        if abs(effect) > reach:
+            right = effect > 0
+            words = f"{effect:+.0f} ▸" if right else f"◂ {effect:+.0f}".replace("-", "−")
+            x, align = (0.99, "right") if right else (0.01, "left")
+            where = ax.get_yaxis_transform()
+            ax.text(x, y + top, words, transform=where, fontsize=8, ha=align, va="center")
 
 
 def _effect(

@@ -9,13 +9,16 @@ import tomllib
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 
 import lmkit
 from lmkit import choices, notebooks, parameters, phantom, runs
 from lmkit.config import RunConfig
+from lmkit.grid import read_grid
 from lmkit.notebooks import notebook_names
+from lmkit.verdicts import p_text
 
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = [  # each file imports only from files above it
@@ -240,6 +243,19 @@ def test_the_readme_states_what_the_example_runs_hold(folder):
         f"{100 * test['sdr']['2']:.1f} ({100 * low:.1f}–{100 * high:.1f}) |"
     )
     assert row in (ROOT / "README.md").read_text().splitlines()
+
+
+def test_the_readme_states_what_the_example_ablation_found():
+    found = pd.read_csv(EXAMPLES / "ablation_document" / "summary.csv")
+    found = found[(found["side"] == "together") & (found["figure"] == "sdr_2mm")]
+    grid = read_grid(ROOT / "params" / "ablation.yaml")
+    assert set(grid.names("document", "add")) <= set(found["strategy"])
+    lines = (ROOT / "README.md").read_text().splitlines()
+    for row in found.itertuples():
+        claim = getattr(grid.strategies.get(row.strategy), "claim", None) or "–"
+        low, effect, high = (100 * value for value in (row.low, row.effect, row.high))
+        told = f"{effect:+.1f} ({low:+.1f} to {high:+.1f}) | {p_text(row.p_holm)} | {row.verdict}"
+        assert f"| {row.strategy} | {claim} | {told} |".replace("+0.0 ", "0.0 ") in lines
 
 
 @pytest.mark.parametrize("name", [n for n in notebook_names() if n < "05"])

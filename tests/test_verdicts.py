@@ -8,6 +8,7 @@ import math
 import os
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import planted
@@ -283,3 +284,20 @@ def test_the_filter_draws_a_group_and_says_so_where_there_is_nothing(simulated):
     )
     (ax,) = effects_view(simulated, table, **asked, group="ensemble").axes
     assert "nothing of this group" in ax.texts[0].get_text()
+
+
+def test_effects_many_times_the_usual_are_stated_at_the_edge_and_not_drawn_to_scale():
+    rows = [("a", 0.02), ("b", -0.03), ("c", 0.01), ("d", -0.72)]
+    table = pd.DataFrame(
+        [
+            {"figure": "sdr_2mm", "side": "together", "strategy": n, "effect": e, "verdict": HURTS}
+            | {"low": e - 0.01, "high": e + 0.01, "p_holm": 0.5}
+            for n, e in rows
+        ]
+    )
+    ax = plots_ablation.forest(plt.figure().subplots(), table, 0.02)
+    low, high = ax.get_xlim()
+    assert low == pytest.approx(-4 * 3.5)  # of the reaches 2, 3, 4 and 73 points the middle is 3.5
+    assert 3 < high <= 14
+    assert "◂ −72" in [text.get_text() for text in ax.texts]
+    plt.close("all")
