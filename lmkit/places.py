@@ -15,6 +15,7 @@ from lmkit.tables import SPLITS, image_file, shown
 UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before an uploaded file's name
 ELSEWHERE = re.compile(r"/|[A-Za-z]:|\w+://")  # a path of another computer, an address
 PLAIN = ("..", ".", "", "images", "image", "imgs", "img", "data")  # folders that say no patient
+DEEPEST = 32  # folders of a path that may be cut off one by one; nobody's radiographs lie deeper
 NO_PATIENT = ("left", "right", *SPLITS)
 
 
@@ -57,7 +58,7 @@ def _ends(path: str, own: str) -> list[str]:
     cut = list(range(1, len(parts)))
     if not ELSEWHERE.match(path):
         cut = [i for i in cut if parts[i - 1].lower() in PLAIN or parts[i - 1] == own]
-    ends = [path, *("/".join(parts[i:]) for i in cut)]
+    ends = [path, *("/".join(parts[i:]) for i in cut[-DEEPEST:])]
     return list(dict.fromkeys([*ends, UPLOAD.sub("", ends[-1])]))
 
 

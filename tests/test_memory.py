@@ -333,5 +333,6 @@ def test_what_a_step_frees_is_kept_for_the_next():
             pytest.skip("the C library is not glibc")
         return int(told[1])
 
-    assert faults("keep") < 500
-    assert faults("as it is") > 5 * 60 * 2**20 / 2**21  # pages are 2 MB at most
+    as_it_is = faults("as it is")
+    assert as_it_is > 5 * 60 * 2**20 / 2**21  # pages are 2 MB at most
+    assert faults("keep") < as_it_is / 2  # now and then one step more takes new pages
