@@ -244,7 +244,8 @@ def interaction(
         found[name] |= _judged(value, spread, n - 1, seeds, df, tests, asked) | {"n_patients": n}
         if fixed[place]:  # what nobody showed, some still may
             room = resampling.unseen_share(n, level)
-            found[name]["interval"] = [value - room, value + room]
+            low, high = found[name]["interval"]
+            found[name]["interval"] = [low - room, high + room]
     return found
 
 

@@ -176,7 +176,7 @@ def _header_spacing(path: Path, row: pd.Series) -> dict[str, object]:
 def _with_patients(images: pd.DataFrame, paths: dict[str, Path], faults: Faults) -> list[str]:
     """Puts the patients of DICOM headers into `images`, where the labels state none; remarks."""
     usual = usual_patients(images["image"])
-    open_rows = [i for i, row in images.iterrows() if row["patient"] == usual[row["image"]]]
+    open_rows = list(images.index[images["patient"] == images["image"].map(usual)])
     found, remarks = {}, []
     for i in open_rows:
         image = images.loc[i, "image"]

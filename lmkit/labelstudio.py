@@ -82,8 +82,8 @@ def _take(collector: Collector, task: dict[str, Any], where: str, base: Path) ->
             said = name_of(label, "landmark", where) if isinstance(label, str) else shown(label)
             full = [finite(s, "original_width, original_height", where) for s in size]
             x, y = (
-                finite(value.get(axis), f"{said}: {axis}", where) / 100 * whole
-                for axis, whole in zip("xy", full, strict=True)
+                finite(value.get(axis), f"{said}: {axis}", where) / 100 * px
+                for axis, px in zip("xy", full, strict=True)
             )
             known = "" if SIDE.fullmatch(said) else whole
             known = side.get(str(region.get("id")), known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from typing import TypeVar
 
@@ -28,6 +29,7 @@ SIGNS = (  # what torch, oneDNN and CUDA say; only some of them raise a class of
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
+@cache
 def keep_freed() -> bool:
     """Have the C library keep what a step has freed for the next one, from now on.
 
