@@ -29,15 +29,16 @@ def find_image(folder: Path, name: object, where: str, base: Path | None = None)
     Args:
         folder: the dataset's; no file outside it is looked at.
         name: a path, perhaps of another computer or without suffix, or an address.
-        base: another folder that `name` may be relative to; a file there goes before others.
+        base: another folder that `name` may be relative to; a file there goes before others, then
+            one in the folder of images of the same name (labels/p1 -> images/p1).
     Raises: InputError naming `where`, also where two different files fit.
     """
     if not isinstance(name, str) or not name.strip():
         raise InputError(f"{where}: image: expected a file name, got {shown(name)}")
     path = name.strip().replace("\\", "/")
-    beside = [] if base is None or base.resolve() == folder.resolve() else [base]
+    beside = _beside(folder, base)
     for part in _ends(path, folder.resolve().name):
-        for places in (beside, [folder, folder / "images"]):
+        for places in (*([place] for place in beside), [folder, folder / "images"]):
             found = _files(places, part, where, folder)
             if len(found) > 1:
                 got = " and ".join(image_name(folder, file, whole=True) for file in found)
@@ -50,6 +51,17 @@ def find_image(folder: Path, name: object, where: str, base: Path | None = None)
     raise InputError(
         f"{where}: image: expected a file in {folder} or its images/, got {shown(name)}"
     )
+
+
+def _beside(folder: Path, base: Path | None) -> list[Path]:
+    """The folder of the label file, and those where its images may lie, first ones first."""
+    if base is None or base.resolve() == folder.resolve():
+        return []
+    if not base.resolve().is_relative_to(folder.resolve()):
+        return [base]
+    parts = base.resolve().relative_to(folder.resolve()).parts[:DEEPEST]
+    ends = [Path(*parts[k:]) for k in range(1, len(parts))]
+    return [base, *(place / end for end in ends for place in (folder / "images", folder))]
 
 
 def _ends(path: str, own: str) -> list[str]:

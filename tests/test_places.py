@@ -87,3 +87,15 @@ def test_a_file_beside_the_label_goes_before_one_of_that_name_elsewhere(tmp_path
     picture(tmp_path / "images" / "a.png")
     beside = picture(tmp_path / "p1" / "a.png", 200)
     assert find_image(tmp_path, "a.png", "a.json", beside.parent) == beside
+
+
+def test_labels_of_a_patients_folder_take_the_image_of_that_patients_folder(tmp_path):
+    picture(tmp_path / "images" / "a.png")
+    own = picture(tmp_path / "images" / "p1" / "a.png", 200)
+    for number in (1, 2):
+        (tmp_path / "labels" / f"p{number}").mkdir(parents=True)
+    assert find_image(tmp_path, "a.png", "a.json", tmp_path / "labels" / "p1") == own
+    other = find_image(tmp_path, "a.png", "a.json", tmp_path / "labels" / "p2")
+    assert other == tmp_path / "images" / "a.png"
+    beside = picture(tmp_path / "labels" / "p1" / "a.png", 100)
+    assert find_image(tmp_path, "a.png", "a.json", tmp_path / "labels" / "p1") == beside
