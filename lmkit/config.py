@@ -260,6 +260,8 @@ class RunConfig(BaseModel):
 def make_config(settings: Mapping[str, object]) -> RunConfig:
     """A RunConfig from plain values, with errors of one line.
 
+    It does not read the preset's file; `lmkit.parameters.configure` does.
+
     Raises: InputError naming the key, what was expected and what came.
     """
     for key in settings:

@@ -195,9 +195,8 @@ def _with_patients(images: pd.DataFrame, paths: dict[str, Path], faults: Faults)
     named = [image for image in rest if usual[image] != PurePosixPath(image).stem]
     if named:
         remarks.append(
-            f"patient: expected one for each image, got none for {len(named)}, whose file names "
-            f"repeat; taken from their folders, {named[0]} as {usual[named[0]]!r}; state patient "
-            "if that is wrong"
+            f"patient: expected one for each image, got none for {len(named)}; taken from their "
+            f"folders, {named[0]} as {usual[named[0]]!r}; state patient if that is wrong"
         )
     return remarks
 

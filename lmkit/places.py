@@ -16,6 +16,7 @@ UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before an upload
 ELSEWHERE = re.compile(r"/|[A-Za-z]:|\w+://")  # a path of another computer, an address
 PLAIN = ("..", ".", "", "images", "image", "imgs", "img", "data")  # folders that say no patient
 DEEPEST = 32  # folders of a path that may be cut off one by one; nobody's radiographs lie deeper
+MANY, FEW = 5, 10  # folders, and images in each, from which on a folder is a patient
 NO_PATIENT = ("left", "right", *SPLITS)
 
 
@@ -98,8 +99,9 @@ def image_name(folder: Path, path: Path, whole: bool = False) -> str:
 def usual_patients(images: Iterable[str]) -> dict[str, str]:
     """The patient of each image where none is stated; folders left and right do not count.
 
-    The file's name without suffix. Where two folders have files of one name: the folder, if one of
-    these has several images (p0/left.png, p0/right.png, p1/left.png ...), else the path.
+    The file's name without suffix. The folder, where each image lies in one of MANY or more with at
+    most FEW images each. Where two folders have files of one name: the folder, if one of these has
+    several images (p0/left.png, p0/right.png, p1/left.png ...), else the path.
     """
     paths = {image: _unsided(PurePosixPath(image)) for image in images}
     folders: dict[str, set[PurePosixPath]] = defaultdict(set)
@@ -107,12 +109,15 @@ def usual_patients(images: Iterable[str]) -> dict[str, str]:
         folders[path.stem].add(path.parent)
     shared = set().union(*(places for places in folders.values() if len(places) > 1))
     counts = Counter(path.parent for path in paths.values())
-    by_folder = any(counts[place] > 1 and _is_patient(place) for place in shared)
-    return {image: _usual(path, bool(shared), by_folder) for image, path in paths.items()}
+    own = len(counts) >= MANY and max(counts.values()) <= FEW and all(map(_is_patient, counts))
+    several = own and max(counts.values()) > 1
+    by_folder = several or any(counts[place] > 1 and _is_patient(place) for place in shared)
+    apart = several or bool(shared)
+    return {image: _usual(path, apart, by_folder) for image, path in paths.items()}
 
 
-def _usual(path: PurePosixPath, shared: bool, by_folder: bool) -> str:
-    if not shared:
+def _usual(path: PurePosixPath, apart: bool, by_folder: bool) -> str:
+    if not apart:
         return path.stem
     return str(path.parent if by_folder and _is_patient(path.parent) else path.with_suffix(""))
 
