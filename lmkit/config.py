@@ -164,9 +164,19 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> RunConfig:
-        low, high = self.scale_range
-        if not 0 < low <= high <= 10:
-            raise ValueError(f"scale_range: expected 0 < low <= high <= 10, got {self.scale_range}")
+        self._check_sizes()
+        self._check_windows()
+        self._check_augmentation()
+        self._check_training()
+        if min(self.split_fractions) < 0 or not 0.999 < sum(self.split_fractions) < 1.001:
+            raise ValueError(
+                f"split_fractions: expected shares that add up to 1, got {self.split_fractions}"
+            )
+        if min(self.phantom_patients) < 0:
+            raise ValueError(f"phantom_patients: expected all >= 0, got {self.phantom_patients}")
+        return self
+
+    def _check_sizes(self) -> None:
         if max(self.scales) > 16:
             raise ValueError(f"scales: expected at most 16 times, got {max(self.scales):g}")
         if max(self.input_hw) > 65_536:
@@ -179,8 +189,9 @@ class RunConfig(BaseModel):
                 f"input_hw: expected multiples of {step} (stem_stride, times coarse_stride for a "
                 f"cascade, times 2 per level of widths), got {self.input_hw}"
             )
-        self._check_windows()
-        for name in ("gain_range", "gamma_range"):
+
+    def _check_augmentation(self) -> None:
+        for name in ("scale_range", "gain_range", "gamma_range"):
             low, high = getattr(self, name)
             if not 0 < low <= high <= 10:
                 raise ValueError(f"{name}: expected 0 < low <= high <= 10, got {(low, high)}")
@@ -197,6 +208,8 @@ class RunConfig(BaseModel):
                 f"elastic_px: expected at most {cell / 10:.1f}, a tenth of a cell, so that the "
                 f"picture does not fold, got {self.elastic_px:g}"
             )
+
+    def _check_training(self) -> None:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"warmup_epochs: expected fewer than epochs, {self.epochs}, got "
@@ -209,13 +222,6 @@ class RunConfig(BaseModel):
                 "learn_sigma: expected target peak, loss mse, no sigma_schedule and no sigma_mm, "
                 f"got {self.target}, {self.loss}, {self.sigma_schedule} and {self.sigma_mm}"
             )
-        if min(self.split_fractions) < 0 or not 0.999 < sum(self.split_fractions) < 1.001:
-            raise ValueError(
-                f"split_fractions: expected shares that add up to 1, got {self.split_fractions}"
-            )
-        if min(self.phantom_patients) < 0:
-            raise ValueError(f"phantom_patients: expected all >= 0, got {self.phantom_patients}")
-        return self
 
     def _check_windows(self) -> None:
         if self.model != "cascade":

@@ -10,7 +10,19 @@ import pytest
 import torch
 from conftest import TINY, write_native
 
-from lmkit import batches, data, inference, losses, model, runs, samples, stages, targets, train
+from lmkit import (
+    batches,
+    data,
+    inference,
+    losses,
+    model,
+    runs,
+    samples,
+    schedule,
+    stages,
+    targets,
+    train,
+)
 from lmkit.choices import DECODERS, LOSSES
 from lmkit.config import InputError, make_config
 from lmkit.parameters import configure
@@ -263,17 +275,17 @@ def test_scales_change_the_input_and_points_alike(native):
 def test_the_learning_rate_over_the_epochs(settings, expected):
     config = make_config({"epochs": 10} | settings)
     for epoch, factor in expected.items():
-        assert train.lr_factor(config, epoch) == pytest.approx(factor)
+        assert schedule.lr_factor(config, epoch) == pytest.approx(factor)
 
 
 def test_a_time_budget_plans_the_epochs_that_fit():
     config = make_config({"epochs": 100, "max_minutes": 10})
-    assert train.planned_epochs(config, []) == 100
+    assert schedule.planned_epochs(config, []) == 100
     rows = [{"seconds": 90.0}, {"seconds": 60.0}, {"seconds": 60.0}]
-    assert train.planned_epochs(config, rows) == 3 + (600 - 210) // 60
-    assert train.planned_epochs(config, [{"seconds": 700.0}]) == 1
-    assert train.planned_epochs(make_config({"epochs": 5, "max_minutes": 10}), rows) == 5
-    assert train.lr_factor(config, 5, 10) == pytest.approx(0.505)  # cosine ends with the time
+    assert schedule.planned_epochs(config, rows) == 3 + (600 - 210) // 60
+    assert schedule.planned_epochs(config, [{"seconds": 700.0}]) == 1
+    assert schedule.planned_epochs(make_config({"epochs": 5, "max_minutes": 10}), rows) == 5
+    assert schedule.lr_factor(config, 5, 10) == pytest.approx(0.505)  # cosine ends with the time
 
 
 def test_a_run_with_a_time_budget_stops_in_time_and_anneals(tiny):
@@ -289,10 +301,10 @@ def test_early_stopping_waits_for_the_stated_epochs():
     def rows(*values):
         return [{"val_median_mm": value} for value in values]
 
-    assert not train.stalled(config, [])
-    assert not train.stalled(config, rows(3, 2, 4))
-    assert train.stalled(config, rows(3, 2, 4, 5))
-    assert not train.stalled(make_config({"monitor": "val_median_mm"}), rows(3, 2, 4, 5))
+    assert not schedule.stalled(config, [])
+    assert not schedule.stalled(config, rows(3, 2, 4))
+    assert schedule.stalled(config, rows(3, 2, 4, 5))
+    assert not schedule.stalled(make_config({"monitor": "val_median_mm"}), rows(3, 2, 4, 5))
 
 
 def test_the_average_of_the_weights_is_what_is_kept(tiny):
