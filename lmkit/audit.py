@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lmkit import audit_causes, audit_others
-from lmkit.audit_causes import Findings, Model
+from lmkit.audit_causes import GAIN, Findings, Model
 from lmkit.audit_repair import apply_repair
 from lmkit.audit_sets import LabelSets, Size, read_sets
 from lmkit.audit_shape import robust_z
@@ -16,17 +16,14 @@ from lmkit.samples import Samples
 __all__ = ["apply_repair", "audit_labels", "check_dataset", "shape_outliers"]
 
 FOUND = ["image", "side", "score", "cause", "repair"]
-GAIN = 6.0  # nats of log-likelihood that undoing a gross fault has to gain
+SCALE_GAIN = 4.0  # of another scale: common, and its free factor has been paid for
 OPEN_GAIN = 0.0  # of another order of the names: the order is open, if not wrong
 SHIFT_GAIN = 3.0  # nats that a shift by a tooth has to gain
 SURE_SHIFT_GAIN = 4.0  # the same once DOUBTFUL_SHARE of all sets are listed already
 # Some sound patients are as far off as a tooth is wide, or as odd as a fault. So the causes that
 # coordinates cannot prove are listed for this share of the sets at most, short of sure shifts.
 DOUBTFUL_SHARE = 0.015
-# Mean square of a set's robust deviations beyond which it is unusual: shape, place. Places have the
-# heavier tails: a patient who stood badly moves all points, and 5 SD are still met in sound sets.
-UNUSUAL = {"unusual shape": 10.0, "unusual place": 25.0}
-UNUSUAL_SCORE = 4.0  # nats an e-fold of that counts, to rank it among the others
+UNUSUAL_SCORE = 4.0  # nats an e-fold of strangeness counts, to rank it among the others
 
 
 def audit_labels(
@@ -45,6 +42,7 @@ def audit_labels(
 
     cause          repair                     what happened
     scale          scale 2.000                all coordinates times 1 / 2: another image size
+                   scale 4.297 2.344          the same, along x and along y: a squashed image
     side           mirror X | swap sides      mirrored (about x = X); sides' names exchanged
     axes           swap x y                   x and y exchanged
     swap           swap NAME NAME             two landmarks exchanged
@@ -81,19 +79,24 @@ def audit_labels(
     """
     sets = read_sets(landmarks, images, size)
     model = audit_causes.fit(sets, _row(sets, row))
-    gross = audit_causes.explain(model, sets)
-    _keep(gross, gross.gain >= np.where(gross.cause == "order", OPEN_GAIN, GAIN))
-    strangeness = _strangeness(model, sets)
+    gross, refused = audit_causes.explain(model, sets)
+    open_ = (gross.cause == "order") & (refused.gain < GAIN)
+    least = np.where(gross.cause == "scale", SCALE_GAIN, GAIN)
+    _keep(gross, gross.gain >= np.where(open_, OPEN_GAIN, least))
+    _keep(refused, (refused.gain >= GAIN) & (gross.cause == ""))
+    strangeness = model.strangeness(sets, sets.points, np.arange(len(sets.images)))
+    strangeness = UNUSUAL_SCORE * np.log(np.maximum(strangeness, 1.0))  # (2, N) nats
     gross.gain += np.where(gross.cause == "order", strangeness[1], 0.0)
     _name_sides(sets, gross)
-    near = audit_others.beside(model, sets, gross.cause != "")
-    same = audit_others.copies(sets, near)
-    taken = (gross.cause != "") | (same.cause != "")
+    _as_unusual(refused, strangeness)
+    wrong = (gross.cause != "") | (refused.cause != "")
+    same = audit_others.copies(sets, audit_others.beside(model, sets, wrong))
+    taken = wrong | (same.cause != "")
     shifted = _shifted(model, sets, taken, row is not None)
     taken |= shifted.cause != ""
     room = int(DOUBTFUL_SHARE * len(taken)) - int((shifted.cause != "").sum())
     unusual = _unusual(sets, np.where(taken, 0.0, strangeness), room)
-    return _table(sets, [gross, same, shifted, unusual])
+    return _table(sets, [gross, same, refused, shifted, unusual])
 
 
 def _row(sets: LabelSets, row: tuple[str, str] | None) -> tuple[int, int] | None:
@@ -137,22 +140,18 @@ def _rank(gain: np.ndarray) -> np.ndarray:
     return np.argsort(np.argsort(-gain, kind="stable"))
 
 
-def _strangeness(model: Model, sets: LabelSets) -> np.ndarray:
-    """(2, N) nats: how far each set is beyond the UNUSUAL from all others, in place, in shape."""
-    place, form = model.residuals(sets, sets.points, np.arange(len(sets.images)))
-    excess = [
-        model.place.squared(place) / place.shape[1] / UNUSUAL["unusual place"],
-        model.whole.squared(form) / form.shape[1] / UNUSUAL["unusual shape"],
-    ]
-    return UNUSUAL_SCORE * np.log(np.maximum(np.stack(excess), 1.0))
+def _as_unusual(refused: Findings, strangeness: np.ndarray) -> None:
+    """Sets that no repair makes usual, though some make them less odd: no more than unusual."""
+    cause = np.array(list(audit_causes.UNUSUAL), dtype=object)[strangeness.argmax(0)]
+    refused.cause = np.where(refused.cause == "", "", cause)
+    refused.repair[:] = ""
 
 
 def _unusual(sets: LabelSets, strangeness: np.ndarray, most: int) -> Findings:
     """The sets of the largest strangeness, (2, N) nats in place and in shape; 0 = do not count."""
     found, rows = audit_causes.nothing_found(sets), np.arange(len(sets.images))
-    place, form = strangeness
-    found.offer("unusual shape", rows, form, [""] * len(rows), sets.points)
-    found.offer("unusual place", rows, place, [""] * len(rows), sets.points)
+    for cause, gain in zip(audit_causes.UNUSUAL, strangeness, strict=True):
+        found.offer(cause, rows, gain, [""] * len(rows), sets.points)
     _keep(found, (found.gain > 0) & (_rank(found.gain) < most))
     return found
 

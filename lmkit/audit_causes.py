@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations, permutations
 
@@ -21,9 +22,15 @@ from lmkit.audit_shape import (
 FACTORS = np.exp(np.linspace(np.log(1 / 12), np.log(12), 199))  # of a scale repair; step 2.5 %
 LEAST_FACTOR = 1.2  # a smaller change of scale is a small or a large patient
 SWAP_CANDIDATES = 12  # landmarks, those farthest from their place, of which two may be swapped
+LEAST_OTHERS = 3  # landmarks, besides one that may be anywhere, to tell that it is
 ORDERED = 5  # landmarks of which every order of the names is tried; of more, reversed and moved on
+Option = tuple[str, np.ndarray, np.ndarray, list[str], float | np.ndarray]
 Renaming = tuple[list[int], str]  # (L,) places that the right points stand at, and the repair
+GAIN = 6.0  # nats of log-likelihood that undoing a gross fault has to gain
 COST = {"scale": 2.0, "side": 0.5, "axes": 0.5}  # nats: what a free choice gains by itself
+# Mean square of a set's robust deviations beyond which it is unusual: place, shape. Places have the
+# heavier tails: a patient who stood badly moves all points, and 5 SD are still met in sound sets.
+UNUSUAL = {"unusual place": 25.0, "unusual shape": 10.0}
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,14 @@ class Model:
         """(n,) log-likelihood, nats, up to a constant, of (n, L, 2) px points in some rows."""
         place, form = self.residuals(sets, points, rows)
         return self.place.log_density(place) + self.whole.log_density(form)
+
+    def strangeness(self, sets: LabelSets, points: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """(2, n) mean squared deviation of (n, L, 2) px points in some rows, in place and in shape;
+        from 1 on they are unusual."""
+        place, form = self.residuals(sets, points, rows)
+        both = (self.place.squared(place), place), (self.whole.squared(form), form)
+        limits = UNUSUAL.values()
+        return np.stack([d / v.shape[1] / most for (d, v), most in zip(both, limits, strict=True)])
 
 
 def fit(sets: LabelSets, row: tuple[int, int] | None = None) -> Model:
@@ -124,35 +139,57 @@ def nothing_found(sets: LabelSets) -> Findings:
     return Findings(empty, empty.copy(), np.zeros(len(empty)), sets.points.copy())
 
 
-def explain(model: Model, sets: LabelSets) -> Findings:
-    """The best of: another scale, the other side, axes or two landmarks swapped, another order."""
+def explain(model: Model, sets: LabelSets) -> tuple[Findings, Findings]:
+    """The best of: another scale, the other side, axes or two landmarks swapped, another order, a
+    single landmark elsewhere.
+
+    Returns: what explains each set; and what only seems to, for it leaves a whole set unusual (of
+    one that lacks points too little is known to say so). Another order may, where it is open
+            which of two it is.
+    """
+    whole = ~np.isnan(sets.points).any((1, 2))
+    found, refused = nothing_found(sets), nothing_found(sets)
+    base = model.plausibility(sets, sets.points, np.arange(len(whole)))
+    options = (*_resized(model, sets), *_renamed(model, sets, base), *_misplaced(sets, base))
+    for cause, rows, points, repair, cost in options:
+        gain = model.plausibility(sets, points, rows) - base[rows] - cost
+        odd = whole[rows] & (model.strangeness(sets, points, rows).max(0) > 1)
+        if cause == "order":
+            odd &= gain >= GAIN
+        found.offer(cause, rows, np.where(odd, -np.inf, gain), repair, points)
+        refused.offer(cause, rows, np.where(odd, gain, -np.inf), repair, points)
+    return found, refused
+
+
+def _resized(model: Model, sets: LabelSets) -> Iterator[Option]:
+    """Cause, rows, points, repairs and cost (nats) of faults of the coordinates."""
     rows, xy = np.arange(len(sets.images)), sets.points
-    base = model.plausibility(sets, xy, rows)
-    found = nothing_found(sets)
-
-    def offer(cause: str, points: np.ndarray, repair: list[str]) -> None:
-        gain = model.plausibility(sets, points, rows) - base - COST[cause]
-        found.offer(cause, rows, gain, repair, points)
-
-    offer("side", mirrored(xy, sets.centre), [f"mirror {x:.1f}" for x in sets.centre[:, 0]])
-    offer("axes", xy[..., ::-1], ["swap x y"] * len(rows))
+    turned = [f"mirror {x:.1f}" for x in sets.line]
+    cost = np.where(sets.guessed, COST["scale"], COST["side"])  # a guessed line is a free choice
+    yield "side", rows, mirrored(xy, sets.line), turned, cost
+    yield "axes", rows, xy[..., ::-1], ["swap x y"] * len(rows), COST["axes"]
     factor = best_factor(model, sets)
     usable = np.where(np.abs(np.log(factor)) > np.log(LEAST_FACTOR), factor, 1.0)
-    offer("scale", rescaled(xy, usable), [f"scale {f:.3f}" for f in usable])
-    _offer_renamings(model, sets, found, base)
-    return found
+    scaled = rescaled(xy, usable)
+    yield "scale", rows, scaled, [f"scale {f:.3f}" for f in usable], COST["scale"]
+    odd = np.flatnonzero(model.strangeness(sets, scaled, rows).max(0) > 1)
+    if len(odd):
+        pair = best_pair(model, sets, odd)
+        text = [f"scale {x:.3f} {y:.3f}" for x, y in pair]
+        yield "scale", odd, rescaled(xy[odd], pair), text, 2 * COST["scale"]
 
 
-def mirrored(points: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """(N, L, 2) px points mirrored about x = (N, 2) centre."""
+def mirrored(points: np.ndarray, line: np.ndarray) -> np.ndarray:
+    """(N, L, 2) px points mirrored about x = (N,) line."""
     out = points.copy()
-    out[..., 0] = 2 * centre[:, None, 0] - points[..., 0]
+    out[..., 0] = 2 * line[:, None] - points[..., 0]
     return out
 
 
 def rescaled(points: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """(N, L, 2) px points of a picture resized by (N,) factors; pixel centres at integers."""
-    return (points + 0.5) * factor[:, None, None] - 0.5
+    """(N, L, 2) px points of a picture resized by (N,) factors, or by (N, 2) along x and y; pixel
+    centres at integers."""
+    return (points + 0.5) * factor.reshape(len(points), 1, -1) - 0.5
 
 
 def best_factor(model: Model, sets: LabelSets) -> np.ndarray:
@@ -172,17 +209,42 @@ def best_factor(model: Model, sets: LabelSets) -> np.ndarray:
     return FACTORS[best] * np.exp(offset * step)
 
 
-def _offer_renamings(model: Model, sets: LabelSets, found: Findings, base: np.ndarray) -> None:
-    """Names exchanged or in another order, for sets that are worse than half of the others."""
+def best_pair(model: Model, sets: LabelSets, rows: np.ndarray) -> np.ndarray:
+    """(n, 2) the factors along x and y, apart by LEAST_FACTOR, that make some sets most plausible:
+    a grid from 1 / 6 to 6, then four finer ones about the best."""
+    best = np.zeros((len(rows), 1, 2))  # logarithms
+    for reach, step in ((12, np.log(6) / 12), *((1, 0.08 * 0.5**k) for k in range(4))):
+        line = step * np.arange(-reach, reach + 1)
+        tried = best + np.stack(np.meshgrid(line, line), -1).reshape(1, -1, 2)
+        count = tried.shape[1]
+        points = rescaled(np.repeat(sets.points[rows], count, 0), np.exp(tried).reshape(-1, 2))
+        score = model.plausibility(sets, points, np.repeat(rows, count)).reshape(-1, count)
+        score[np.abs(tried[..., 0] - tried[..., 1]) <= np.log(LEAST_FACTOR)] = -np.inf
+        best = np.take_along_axis(tried, score.argmax(1)[:, None, None], 1)
+    return np.exp(best[:, 0])
+
+
+def _renamed(model: Model, sets: LabelSets, base: np.ndarray) -> Iterator[Option]:
+    """The same of names exchanged or in another order, in sets worse than half of the others."""
     rows = np.flatnonzero(base < np.median(base))
     few = len(sets.names) <= SWAP_CANDIDATES
     exchanged = swaps(sets.names, None if few else _likely_pairs(model, sets, rows))
     for cause, orders in (("swap", exchanged), ("order", other_orders(sets.names))):
         cost = np.log(max(len(orders), 2))
         for order, repair in orders:
-            points = sets.points[rows][:, order]
-            gain = model.plausibility(sets, points, rows) - base[rows] - cost
-            found.offer(cause, rows, gain, [repair] * len(rows), points)
+            yield cause, rows, sets.points[rows][:, order], [repair] * len(rows), cost
+
+
+def _misplaced(sets: LabelSets, base: np.ndarray) -> Iterator[Option]:
+    """The same of one landmark that may be anywhere, in whole sets worse than half of them."""
+    count = len(sets.names)
+    rows = np.flatnonzero(base < np.median(base))
+    rows = rows[~np.isnan(sets.points[rows]).any((1, 2))]
+    for k in range(count) if count > LEAST_OTHERS else ():
+        points = sets.points[rows].copy()
+        points[:, k] = np.nan
+        cost = np.log(count) + 3 * COST["scale"]  # which; where, in two directions; one to be sure
+        yield "unusual shape", rows, points, [""] * len(rows), cost
 
 
 def swaps(names: tuple[str, ...], pairs: list[tuple[int, int]] | None = None) -> list[Renaming]:

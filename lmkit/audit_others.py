@@ -112,8 +112,11 @@ def copies(sets: LabelSets, near: Beside) -> Findings:
     tell, both are named.
     """
     found = nothing_found(sets)
-    fit = near.plausibility(near.place)
+    paired = near.plausibility(near.place)
+    lone = near.own.log_density(np.hstack([near.place, near.form]))
+    alone = np.isnan(near.beside[:, 0])
     for a, b, rms in _twins(sets):
+        fit = paired if alone[a] == alone[b] else lone  # densities of different numbers
         if fit[a] > fit[b] + CLEAR:
             continue
         found.cause[a] = "duplicate"

@@ -161,8 +161,8 @@ def _repaired(
         found: (N,) repairs of the shape audit, for the scale of sets that no model has seen.
     """
     xy, count = sets.points, len(sets.images)
-    mirrored = audit_causes.mirrored(xy, sets.centre)
-    yield "side", [f"mirror {x:.1f}" for x in sets.centre[:, 0]], mirrored, 0.0
+    mirrored = audit_causes.mirrored(xy, sets.line)
+    yield "side", [f"mirror {x:.1f}" for x in sets.line], mirrored, 0.0
     yield "axes", ["swap x y"] * count, xy[..., ::-1], 0.0
     usual = [float(text.split()[1]) if text.startswith("scale ") else 1.0 for text in found]
     factor = np.where(views.seen, _factor(xy, views.points), usual)

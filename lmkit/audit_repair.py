@@ -51,6 +51,8 @@ def _move(table: pd.DataFrame, own: np.ndarray, words: list[str], where: str) ->
     match words:
         case ["scale", factor]:
             xy = (xy + 0.5) * float(factor) - 0.5
+        case ["scale", along_x, along_y]:
+            xy = (xy + 0.5) * np.array([float(along_x), float(along_y)]) - 0.5
         case ["mirror", middle]:
             xy[:, 0] = 2 * float(middle) - xy[:, 0]
         case ["swap", "x", "y"]:

@@ -24,7 +24,9 @@ class LabelSets:
         images, sides: (N,) names.
         names: landmarks, length L, in the order of their first mention.
         points: (N, L, 2) xy, px of the image; NaN = not annotated.
-        centre: (N, 2) xy, px, what a mirror image turns about (x), and 0 or the middle height (y).
+        centre: (N, 2) xy, px, the middle of the picture or between both sides, height 0 if unknown.
+        line: (N,) x, px, what a mirror image turns about.
+        guessed: (N,) sets whose line is the one that brings the set to the usual place.
         unit: (N, 2) size of a pixel; mm, or 1 where px are compared.
         turned: (N,) sets that are mirrored to lie with the others.
         partner: (N,) row of the same image's other side, -1 = none.
@@ -35,6 +37,8 @@ class LabelSets:
     names: tuple[str, ...]
     points: np.ndarray
     centre: np.ndarray
+    line: np.ndarray
+    guessed: np.ndarray
     unit: np.ndarray
     turned: np.ndarray
     partner: np.ndarray
@@ -78,10 +82,13 @@ def read_sets(
     other = {"left": "right", "right": "left"}
     pairs = zip(image, side, strict=True)
     partner = np.array([where.get((i, other.get(s)), -1) for i, s in pairs])
+    partner = partner if both else np.full(len(image), -1)
+    centre = _centre(image, points, partner, size)
+    x = np.nanmean(points[..., 0], axis=1)
+    guessed = np.full(len(image), size is None and not both)
     sets = LabelSets(
-        image, side, names, points, _centre(image, points, partner, size),
-        np.ones((len(image), 2)), _turned(side, points) if both else side == "",
-        partner if both else np.full(len(image), -1),
+        image, side, names, points, centre, np.where(guessed, (x + np.median(x)) / 2, centre[:, 0]),
+        guessed, np.ones((len(image), 2)), _turned(side, points) if both else side == "", partner,
     )  # fmt: skip
     return sets if images is None else _in_better_unit(sets, images)
 

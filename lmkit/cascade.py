@@ -66,22 +66,27 @@ class Cascade(nn.Module):
 
     def levels(self, images: Tensor) -> list[tuple[Tensor, int]]:
         """Both networks' maps (B, L, H / stride, W / stride), coarse ones first, and strides."""
-        features = self.coarse.features(F.avg_pool2d(images, self.stem_stride))
+        s, k = self.stem_stride, self.coarse_stride
+        small = F.avg_pool2d(images[:, 0], s)[:, None]  # three axes: faster
+        features = self.coarse.features(small)
         coarse = self.coarse.maps(features)
         rows, columns = self.windows(coarse)
-        step = torch.arange(self.crop_px, device=images.device)
-        row, column = rows[..., None, None] + step[:, None], columns[..., None, None] + step
+        # of shape, not len: in an ONNX file the number of images stays open
         image = torch.arange(images.shape[0], device=images.device).view(-1, 1, 1, 1)
         landmark = torch.arange(coarse.shape[1], device=images.device).view(1, -1, 1, 1)
-        pixels = self.fold(images).movedim(1, -1)[image, row, column]
-        k = self.coarse_stride  # windows start on whole coarse pixels: features are repeated
+        row, column = _grid(rows, columns, self.crop_px)
+        # windows start on whole coarse pixels, whose features are repeated
         context = features.movedim(1, -1)[image, _over(row, k), _over(column, k)]
-        seen = torch.cat([pixels, context.to(pixels.dtype)], -1)  # (B, L, crop, crop, C)
-        seen = seen.flatten(0, 1).movedim(-1, 1).contiguous(memory_format=torch.channels_last)
-        own = self.fine(seen).unflatten(0, coarse.shape[:2]).diagonal(dim1=1, dim2=2).movedim(-1, 1)
-        where = tuple(t.expand_as(own) for t in (image, landmark, row, column))
-        empty = coarse.new_zeros(*coarse.shape[:2], *(k * n for n in coarse.shape[-2:]))
-        return [(coarse, k * self.stem_stride), (empty.index_put(where, own), self.stem_stride)]
+        context = context.flatten(0, 1).movedim(-1, 1)
+        source = _grid(s * rows, s * columns, s * self.crop_px)
+        pixels = self.fold(images[:, 0][image, *source].flatten(0, 1)[:, None])
+        seen = torch.cat([pixels.to(context.dtype), context], 1)  # (B * L, C, crop, crop)
+        seen = seen.contiguous(memory_format=torch.channels_last)
+        every = self.fine(seen).unflatten(0, coarse.shape[:2])  # L maps of each landmark's window
+        maps = every.diagonal(dim1=1, dim2=2).movedim(-1, 1)
+        where = tuple(t.expand_as(maps) for t in (image, landmark, row, column))
+        fine = coarse.new_zeros(*coarse.shape[:2], *(k * n for n in coarse.shape[-2:]))
+        return [(coarse, k * s), (fine.index_put_(where, maps), s)]
 
     def windows(self, coarse: Tensor) -> tuple[Tensor, Tensor]:
         """First row and column (B, L) of each landmark's window, heatmap pixels.
@@ -95,6 +100,12 @@ class Cascade(nn.Module):
         row = (_over(at, width) - size // 2).clamp(0, height - size)
         column = (at % width - size // 2).clamp(0, width - size)
         return row * self.coarse_stride, column * self.coarse_stride
+
+
+def _grid(rows: Tensor, columns: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Row and column, each broadcasting to (B, L, size, size), of windows that start there."""
+    step = torch.arange(size, device=rows.device)
+    return rows[..., None, None] + step[:, None], columns[..., None, None] + step
 
 
 def _over(numbers: Tensor, divisor: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import max_pool2d, mse_loss
 
 from lmkit.decoders import argmax, softargmax
 from lmkit.loss_common import checked, mean_over, wide
@@ -20,7 +20,8 @@ def mse(maps: Tensor, target: Tensor, annotated: Tensor) -> Tensor:
     Raises: ValueError for shapes that do not match.
     """
     checked(maps, target, annotated)
-    return mean_over((wide(maps) - wide(target)).square().mean((-2, -1)), annotated)
+    squared = mse_loss(wide(maps), wide(target), reduction="none")  # one pass, not three
+    return mean_over(squared.mean((-2, -1)), annotated)
 
 
 def weighted_mse(
@@ -37,7 +38,8 @@ def weighted_mse(
     checked(maps, target, annotated)
     # a mass target folded back at a border is higher than any other: it counts as a peak
     counts = 1 + weight * (wide(target) / top).clamp(0, 1)
-    return mean_over((counts * (wide(maps) - wide(target)).square()).mean((-2, -1)), annotated)
+    squared = mse_loss(wide(maps), wide(target), reduction="none")
+    return mean_over((counts * squared).mean((-2, -1)), annotated)
 
 
 def combined(

@@ -145,8 +145,7 @@ def train_epoch(state: State, feed: Feed, config: RunConfig) -> dict[str, float]
         lr = group["lr"] = cut * lr_factor(config, state.epoch + (step + 1) / steps, epochs)
         loss = state.room.fit(len(batch), partial(gradients, state, batch, config, loss_of))
         with span("optimiser"):
-            limit = config.clip_norm or math.inf
-            norms.append(nn.utils.clip_grad_norm_(model.parameters(), limit).detach())
+            norms.append(_norm(model, config.clip_norm))
             state.optimiser.step()
             if state.average is not None:
                 state.average.update_parameters(model)
@@ -165,6 +164,14 @@ def train_epoch(state: State, feed: Feed, config: RunConfig) -> dict[str, float]
     }
     check_finite(row, "train_loss", config)
     return row
+
+
+def _norm(model: nn.Module, limit: float | None) -> Tensor:
+    """L2 norm of the gradients, before they are clipped to the limit; None = left as they are."""
+    if limit is not None:
+        return nn.utils.clip_grad_norm_(model.parameters(), limit).detach()
+    found = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    return nn.utils.get_total_norm(found)
 
 
 def check_finite(row: dict[str, float], key: str, config: RunConfig) -> None:

@@ -70,7 +70,8 @@ class UNet(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, widths[0], H / s, W / s), what the maps are drawn from."""
-        x, skips = self.fold(images), []
+        stride = self.fold.downscale_factor
+        x, skips = images if stride == 1 else self.fold(images), []
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else nn.functional.max_pool2d(x, 2))
             skips.append(x)

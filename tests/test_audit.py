@@ -139,6 +139,61 @@ def test_an_odd_shape_that_nothing_explains_is_unusual_and_has_no_repair():
     ]
 
 
+@pytest.mark.parametrize("landmark", range(5))
+def test_one_displaced_point_makes_an_unusual_shape_and_no_other_order_of_the_names(landmark):
+    def displaced(xy):
+        xy[landmark] += [-18, 22]
+        return xy
+
+    found = audit.audit_labels(spoil(jaws(), "p11.png", "right", displaced))
+    assert found[["image", "side", "cause", "repair"]].to_numpy().tolist() == [
+        ["p11.png", "right", "unusual shape", ""]
+    ]
+
+
+def test_a_squashed_picture_is_told_by_a_factor_along_x_and_one_along_y():
+    sound = jaws()
+    squashed = lambda xy: (xy + 0.5) * [0.5, 0.8] - 0.5  # noqa: E731
+    bad = spoil(sound, "p07.png", "left", squashed)
+    found = audit.audit_labels(bad)
+    assert found[["image", "side", "cause"]].to_numpy().tolist() == [["p07.png", "left", "scale"]]
+    word, along_x, along_y = found.repair.item().split()
+    assert (word, float(along_x)) == ("scale", pytest.approx(2, rel=0.1))
+    assert float(along_y) == pytest.approx(1.25, rel=0.1)
+    exact = pd.DataFrame({"image": ["p07.png"], "side": ["left"], "repair": ["scale 2 1.25"]})
+    mended = xy_of(audit.apply_repair(bad, exact), "p07.png", "left")
+    np.testing.assert_allclose(mended, xy_of(sound, "p07.png", "left"), atol=1e-9)
+
+
+def test_a_set_upside_down_on_the_other_side_is_unusual_for_no_repair_makes_it_usual():
+    turned = lambda xy: np.array([WIDTH - 1, 299]) - xy  # noqa: E731
+    found = audit.audit_labels(spoil(jaws(), "p07.png", "left", turned), size=(300, WIDTH))
+    assert found[["image", "side", "repair"]].to_numpy().tolist() == [["p07.png", "left", ""]]
+    assert found.cause.item() in ("unusual shape", "unusual place")
+
+
+def test_a_mirrored_set_of_one_side_alone_is_brought_back_to_where_the_others_are():
+    sound = jaws(sides=("left",))
+    found = audit.audit_labels(spoil(sound, "p07.png", "left", FAULTS["side"]))
+    assert found[["image", "cause"]].to_numpy().tolist() == [["p07.png", "side"]]
+    bad = spoil(sound, "p07.png", "left", FAULTS["side"])
+    mended = xy_of(audit.apply_repair(bad, found), "p07.png", "left")
+    off = mended - xy_of(sound, "p07.png", "left")
+    assert np.ptp(off, axis=0).max() < 1e-9  # its place along x is unknown, all else is exact
+    assert np.abs(off).max() < 30
+
+
+def test_a_copy_in_an_image_of_one_side_does_not_make_the_other_set_the_copy():
+    for image in ("p20.png", "p05.png", "p33.png"):
+        table = jaws()
+        points = xy_of(table, image, "left")
+        bad = spoil(table, "p31.png", "left", lambda _, points=points: points + 0.1)
+        bad = bad[(bad.image != "p31.png") | (bad.side == "left")]
+        repairs = audit.audit_labels(bad).set_index("image").repair
+        assert len(repairs)
+        assert not repairs.get(image, "").startswith("drop")
+
+
 def test_missing_points_are_no_fault_and_hide_none():
     rng = np.random.default_rng(5)
     table = spoil(jaws(), "p07.png", "left", FAULTS["axes"])
