@@ -49,7 +49,8 @@ def audit_labels(
     order          rename OLD NEW OLD NEW ... three or more named in another order
     neighbour      shift DX DY                one tooth off along the row, px
     duplicate      [drop] same-as IMAGE       another image's points; drop = this is the copy
-    unusual shape  (none)                     size, direction or shape that no hypothesis explains
+    unusual shape  (none)                     one landmark elsewhere; or a size, direction or shape
+                                              that no hypothesis explains
     unusual place  (none)                     a place that no hypothesis explains
 
     Another order of the names is listed as soon as it explains a set as well as its own: then the
@@ -59,9 +60,10 @@ def audit_labels(
     Names with spaces are quoted as in a shell. Neighbour faults keep their shape, and some patients
     are as far off as a tooth is wide: not all can be told from coordinates, nor is every one found
     a fault. They and the unusual ones are listed for DOUBTFUL_SHARE of the sets at most, but for
-    the surest: mend, and audit again. Without `row` a neighbour is looked for only where there is a
-    left or a right side. A set that was mirrored and one that was given to the other side look the
-    same; `swap sides` is suggested where both sides are affected, or the image has no other side.
+    the surest: mend, and audit again. A repair that leaves a set unusual is none. Without `row` a
+    neighbour is looked for only where there is a left or a right side. A set that was mirrored and
+    one that was given to the other side look the same; `swap sides` is suggested where both sides
+    are affected, or the image has no other side.
 
     Args:
         landmarks: image, [side,] landmark, x, y; px; missing row or NaN = not annotated. Sets with
