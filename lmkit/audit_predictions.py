@@ -8,17 +8,15 @@ other label sets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 
 from lmkit import audit_causes, audit_others
 from lmkit.audit import audit_labels
+from lmkit.audit_hypotheses import ELSEWHERE, Hypothesis, hypotheses
 from lmkit.audit_sets import LabelSets, Size, read_sets
-from lmkit.audit_views import LEAST_SETS, WRONG, Views, views_of
+from lmkit.audit_views import LEAST_SETS, WRONG, views_of
 from lmkit.corrections import still_flagged
 from lmkit.data import Dataset
 
@@ -26,34 +24,7 @@ CASE = ["image", "side"]
 COLUMNS = ["image", "side", "score", "cause", "repair", "evidence", "gain"]
 LEAST_ODDS = 0.0  # log of them: more likely wrong than right
 AGAINST = -1.0  # nats of a model's word below which it speaks against what the shape suggests
-ELSEWHERE = "elsewhere"
-UNKNOWN = float(np.log(3))  # nats: of wrong labels, one in three is wrong in no way listed here
 SPEAKS = 1.0  # nats from which on the model counts as evidence
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """What may have happened to every label set, and what speaks for it.
-
-    Attributes:
-        cause: as in `lmkit.audit.audit_labels`, or elsewhere.
-        repair: (N,) texts.
-        points: (N, L, 2) px, where the landmarks are if it is so.
-        shape, model: (N,) nats that the label sets' statistics and the model's points gain.
-        cost: nats, of the free choices in it.
-    """
-
-    cause: str
-    repair: list[str]
-    points: np.ndarray
-    shape: np.ndarray
-    model: np.ndarray
-    cost: float = 0.0
-
-    @property
-    def total(self) -> np.ndarray:
-        """(N,) log of the odds that it is so."""
-        return self.shape + self.model - self.cost + np.log(WRONG)
 
 
 def audit_dataset(dataset: Dataset, predictions: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -66,10 +37,12 @@ def audit_dataset(dataset: Dataset, predictions: pd.DataFrame | None = None) -> 
     Raises: ValueError for fewer than 40 images.
     """
     many = predictions is not None and len(predictions.drop_duplicates(CASE)) > LEAST_SETS
+    known = {"images": dataset.images}
+    known["size"] = dict(zip(dataset.images["image"], dataset.sizes().tolist(), strict=True))
     if many:
-        found = audit_with_predictions(dataset.landmarks, predictions, images=dataset.images)
+        found = audit_with_predictions(dataset.landmarks, predictions, **known)
     else:
-        found = audit_labels(dataset.landmarks, images=dataset.images)
+        found = audit_labels(dataset.landmarks, **known)
         found = found.assign(evidence="shape", gain=np.nan)
     return still_flagged(found, dataset.corrections)
 
@@ -88,7 +61,12 @@ def audit_with_predictions(
     they lie at the label's; the less sure it is, the less it says, by how often predictions as sure
     as these are far from their labels. Label sets that the shape made doubtful and a sure model
     confirms are left out. Causes are those of `audit_labels` and `elsewhere`: a sure model is at
-    another place, for no reason that a repair could undo.
+    another place. Its repairs put the labels where the model is, so look before you accept one:
+
+    repair         what the model says
+    move NAME X Y  one landmark is at X, Y, px, and the others are right
+    shift DX DY    the whole set is off by the same, px, which is no tooth
+    (none)         the whole set is elsewhere, or looks otherwise
 
     Args:
         landmarks, images, size, row: as for `audit_labels`.
@@ -106,10 +84,11 @@ def audit_with_predictions(
     found = audit_labels(landmarks, images=images, size=size, row=row)
     sets = read_sets(landmarks, images, size)
     shape = _of_sets(sets, found)
-    model = audit_causes.fit(sets, row and (sets.names.index(row[0]), sets.names.index(row[1])))
+    first, last = (sets.names.index(str(name)) for name in row) if row else (0, 0)
+    model = audit_causes.fit(sets, (first, last) if row else None)
     step = audit_others.tooth_step(model, sets)
     views = views_of(sets, predictions, (shape["cause"] != "").to_numpy(), step)
-    options = _hypotheses(sets, views, shape, model)
+    options = hypotheses(sets, views, shape, model)
     return _table(sets, views.seen, shape, options, _millimetres(sets, images))
 
 
@@ -119,68 +98,6 @@ def _of_sets(sets: LabelSets, found: pd.DataFrame) -> pd.DataFrame:
     key = pd.MultiIndex.from_arrays([sets.images, sets.sides])
     table = found.set_index(["image", "side"])[kept].reindex(key).reset_index(drop=True)
     return table.fillna({"cause": "", "repair": "", "score": 0.0})
-
-
-def _hypotheses(
-    sets: LabelSets, views: Views, found: pd.DataFrame, shape: audit_causes.Model
-) -> list[Hypothesis]:
-    """All that may have happened to the label sets, each with what speaks for it.
-
-    Args:
-        found: cause, repair and score of each set by the shape audit.
-    """
-    rows, xy = np.arange(len(sets.images)), sets.points
-    base, seen = shape.plausibility(sets, xy, rows), views.log_density(xy)
-    options = []
-    for cause, repair, points, cost in _repaired(sets, views, found["repair"]):
-        gain = shape.plausibility(sets, points, rows) - base
-        model = views.log_density(points) - seen
-        options.append(Hypothesis(cause, repair, points, gain, model, cost))
-    misplaced = ~found["cause"].isin(("", "neighbour", "unusual shape", "unusual place"))
-    near = audit_others.beside(shape, sets, misplaced.to_numpy())
-    here = near.plausibility(near.place)
-    for step in (views.step, -views.step):
-        gain = near.plausibility(near.place + audit_others.in_frame(sets, step)) - here
-        points, text = xy + step[:, None], [f"shift {dx:.1f} {dy:.1f}" for dx, dy in step]
-        model = views.log_density(points) - seen
-        options.append(Hypothesis("neighbour", text, points, gain, model, float(np.log(2))))
-    there = np.where(np.isnan(views.points), xy, views.points)
-    # points that go well with other label sets prove no label wrong; odd ones are likely slips
-    gain = np.minimum(shape.plausibility(sets, there, rows) - base, 0.0)
-    model = views.log_density_elsewhere(xy) - seen
-    options.append(Hypothesis(ELSEWHERE, [""] * len(rows), there, gain, model, UNKNOWN))
-    return options
-
-
-def _repaired(
-    sets: LabelSets, views: Views, found: Sequence[str]
-) -> Iterator[tuple[str, list[str], np.ndarray, float]]:
-    """Cause, repairs, repaired points (N, L, 2) px and cost (nats) of the faults of coordinates.
-
-    Args:
-        found: (N,) repairs of the shape audit, for the scale of sets that no model has seen.
-    """
-    xy, count = sets.points, len(sets.images)
-    mirrored = audit_causes.mirrored(xy, sets.line)
-    yield "side", [f"mirror {x:.1f}" for x in sets.line], mirrored, 0.0
-    yield "axes", ["swap x y"] * count, xy[..., ::-1], 0.0
-    usual = [float(text.split()[1]) if text.startswith("scale ") else 1.0 for text in found]
-    factor = np.where(views.seen, _factor(xy, views.points), usual)
-    factor[np.abs(np.log(factor)) <= np.log(audit_causes.LEAST_FACTOR)] = 1.0  # another place
-    scaled = audit_causes.rescaled(xy, factor)
-    yield "scale", [f"scale {f:.3f}" for f in factor], scaled, audit_causes.COST["scale"]
-    exchanged, orders = audit_causes.swaps(sets.names), audit_causes.other_orders(sets.names)
-    for cause, renamings in (("swap", exchanged), ("order", orders)):
-        for order, text in renamings:
-            yield cause, [text] * count, xy[:, order], float(np.log(len(renamings)))
-
-
-def _factor(label: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """(N,) the factor that brings each label nearest to the model's points; 1 where unknown."""
-    lacking = np.isnan(label + seen)
-    a, b = (np.where(lacking, 0.0, xy + 0.5) for xy in (label, seen))
-    size = (a * a).sum((1, 2))
-    return np.where(size > 0, (a * b).sum((1, 2)) / np.maximum(size, 1e-9), 1.0).clip(0.05, 20.0)
 
 
 def _table(
@@ -211,8 +128,8 @@ def _table(
         chosen = best if flagged else of_shape
         odds = total[:, k].max() if flagged else own.score + word + np.log(WRONG)
         cause, repair = own.cause, own.repair
-        if not own.cause or (flagged and chosen.cause not in (ELSEWHERE, own.cause)):
-            cause, repair = chosen.cause, chosen.repair[k]
+        if not own.cause or (flagged and chosen.repair[k] and chosen.cause != own.cause):
+            cause, repair, word = chosen.cause, chosen.repair[k], float(chosen.model[k])
         evidence = "model" if not own.cause else "both" if word >= SPEAKS else "shape"
         off = np.hypot(*((chosen.points[k] - sets.points[k]) * mm[k]).T)
         somewhere = seen[k] or chosen.cause != ELSEWHERE

@@ -13,13 +13,13 @@ def apply_repair(landmarks: pd.DataFrame, repair: pd.DataFrame | pd.Series) -> p
 
     Rows without a repair, or with `same-as` alone, change nothing; `drop` removes the set's rows.
     `swap sides` exchanges the names of both sides of the image, once, whether one or both of its
-    rows are given.
+    rows are given. `move NAME X Y` puts one landmark at X, Y, px.
 
     Args:
         landmarks: as given to `audit_labels`.
-        repair: one row, or some or all rows, of its result.
+        repair: one row, or some or all rows, of its result or of `audit_with_predictions`.
     Returns: the same columns and row order.
-    Raises: ValueError for an unknown repair or a set that is not in the table.
+    Raises: ValueError for an unknown repair, or a set or landmark that is not in the table.
     """
     table = landmarks.copy()
     table[["x", "y"]] = table[["x", "y"]].astype(float)
@@ -59,13 +59,18 @@ def _move(table: pd.DataFrame, own: np.ndarray, words: list[str], where: str) ->
             xy = xy[:, ::-1]
         case ["shift", dx, dy]:
             xy = xy + np.array([float(dx), float(dy)])
+        case ["move", name, x, y]:
+            moved = (table.loc[own, "landmark"].astype(str) == name).to_numpy()
+            if not moved.any():
+                raise ValueError(f"repair: expected a landmark of {where}, got {name}; correct it")
+            xy[moved] = float(x), float(y)
         case ["swap", a, b]:
             _rename(table, own, {a: b, b: a})
         case ["rename", *names] if names and len(names) % 2 == 0:
             _rename(table, own, dict(zip(names[::2], names[1::2], strict=True)))
         case _:
             raise ValueError(
-                f"repair: expected scale, mirror, swap, rename, shift, drop or same-as, got "
+                f"repair: expected scale, mirror, swap, rename, shift, move, drop or same-as, got "
                 f"{' '.join(words)!r} for {where}; correct it"
             )
     table.loc[own, ["x", "y"]] = xy

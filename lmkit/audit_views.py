@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import logsumexp
+from scipy.special import expit, logit, logsumexp
 
 from lmkit import uncertainty
 from lmkit.audit_sets import LabelSets
@@ -67,9 +67,9 @@ class Views:
         step = self.step[:, None]
         return logsumexp(
             [
-                np.log1p(-self.fails) + self._near(truth, known),
-                np.log(self.fails * ahead) + self._near(truth + step, known),
-                np.log(self.fails * back) + self._near(truth - step, known),
+                np.log1p(-self.fails) + self.near(truth, known),
+                np.log(self.fails * ahead) + self.near(truth + step, known),
+                np.log(self.fails * back) + self.near(truth - step, known),
                 np.log(self.fails * (1 - ahead - back)) + known.sum(1) * self.broad,
             ],
             axis=0,
@@ -81,12 +81,26 @@ class Views:
         known = ~np.isnan(label[..., 0] + self.points[..., 0])
         return np.log1p(-self.fails) + known.sum(1) * self.broad
 
-    def _near(self, truth: np.ndarray, known: np.ndarray) -> np.ndarray:
+    def close(self, label: np.ndarray) -> np.ndarray:
+        """(N, L) landmarks that the model has where the labels (N, L, 2) px have them."""
+        off = np.hypot(*np.moveaxis((self.points - label) * self.unit[:, None], -1, 0))
+        return off < FAR * self.spread  # NaN is not
+
+    def each(self, truth: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """(N, L) log density of each of the model's points, if it is right; 0 = not `known`."""
         off = np.where(known[..., None], self.points - truth, 0.0) * self.unit[:, None]
-        squared = (off**2).sum(-1) / self.spread**2
-        t = -(TAIL + 2) / 2 * np.log1p(squared / TAIL) - np.log(2 * np.pi * self.spread**2)
+        t = student((off**2).sum(-1), self.spread)
         mixed = np.logaddexp(np.log1p(-self.slips) + t, np.log(self.slips) + self.broad)
-        return np.where(known, mixed, 0.0).sum(1)
+        return np.where(known, mixed, 0.0)
+
+    def near(self, truth: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """(N,) log density of all of them."""
+        return self.each(truth, known).sum(1)
+
+
+def student(squared: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """(N, L) log density of a point at (N, L) squared distances, of (L,) spreads along an axis."""
+    return -(TAIL + 2) / 2 * np.log1p(squared / spread**2 / TAIL) - np.log(2 * np.pi * spread**2)
 
 
 def views_of(
@@ -109,7 +123,8 @@ def views_of(
             f"predictions: expected those of >= {LEAST_SETS} label sets that are not in doubt, got "
             f"{judged.sum()}; take val and test rows of a run on these images, or train by folds"
         )
-    spread = np.maximum(np.nanmedian(off[judged], 0) / RAYLEIGH_MEDIAN, 1e-6)
+    spread = np.maximum(_median(off[judged].T) / RAYLEIGH_MEDIAN, 1e-6)
+    spread[np.isnan(spread)] = np.nanmedian(spread)  # of landmarks that are never predicted
     half = np.hypot(*(step * sets.unit).T) / 2  # beyond it the next tooth is nearer
     far = off / np.minimum(FAR * spread, half[:, None])
     fails, slips = _unsure(far, risk, judged)
@@ -172,6 +187,9 @@ def _unsure(far: np.ndarray, risk: np.ndarray, judged: np.ndarray) -> tuple[np.n
         return np.clip(fails, *SURE), np.full(far.shape, 0.5)
     line = uncertainty.calibrated(risk[known], far[known] > 1)
     slips = uncertainty.probability(np.where(np.isnan(risk), 0.0, risk), line)
+    # some landmarks are lost more often than a risk that is the same for all can tell
+    met, expected = ((np.where(known, n, 0)).sum(0) + 1 for n in (far > 1, slips))
+    slips = expit(logit(np.clip(slips, *SURE)) + np.log(met / expected))
     return np.clip(fails, *SURE), np.clip(slips, *SURE)
 
 

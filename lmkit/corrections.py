@@ -201,7 +201,8 @@ def from_repairs(landmarks: pd.DataFrame, repairs: pd.DataFrame) -> pd.DataFrame
 
     Args:
         landmarks: image, side, landmark, x, y (px), as audited.
-        repairs: rows of `audit_labels`; those without a repair, or with a mere hint, give nothing.
+        repairs: rows of `audit_labels` or `audit_with_predictions`; those without a repair, or with
+            a mere hint, give nothing.
     Returns: image, side, landmark, x, y, action (move or drop), reason (cause and repair).
     Raises: ValueError for an unknown repair or a set that is not in the table.
     """

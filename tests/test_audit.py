@@ -268,6 +268,8 @@ def test_bad_tables_are_refused_in_one_line():
     bad = pd.DataFrame({"image": ["p00.png"], "side": ["left"], "repair": ["polish"]})
     with pytest.raises(ValueError, match="repair: expected scale, mirror"):
         audit.apply_repair(table, bad)
+    with pytest.raises(ValueError, match=r"expected a landmark of p00\.png left, got z"):
+        audit.apply_repair(table, bad.assign(repair="move z 3 4"))
     with pytest.raises(ValueError, match="repair: expected a set of the table"):
         audit.apply_repair(table, bad.assign(image="none.png"))
 
@@ -279,6 +281,10 @@ def test_landmarks_that_are_numbers_are_audited_and_mended_as_texts_are():
     texts, found = audit.audit_labels(bad), audit.audit_labels(numbers, row=(1, 2))
     assert len(audit.audit_labels(bad, row=("a", "b"))) == len(found) == 2
     assert found.repair[found.cause == "swap"].tolist() == ["swap 2 4"]
+    put = pd.DataFrame({"image": ["p07.png"], "side": ["left"], "repair": ["move 2 30.5 4.0"]})
+    after = audit.apply_repair(numbers, put)
+    changed = (after[["x", "y"]] != numbers[["x", "y"]]).any(axis=1)
+    assert after[changed].to_numpy().tolist() == [["p07.png", "left", 2, 30.5, 4.0]]
     mended = audit.apply_repair(numbers, found)
     assert mended.landmark.dtype == numbers.landmark.dtype
     wanted = audit.apply_repair(bad, texts).landmark.map({n: k for k, n in enumerate(NAMES, 1)})

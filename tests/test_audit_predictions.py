@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmkit import data, folds, phantom, phantom_faults
+from lmkit import audit_slips, data, folds, phantom, phantom_faults
+from lmkit.audit import apply_repair
 from lmkit.audit_predictions import COLUMNS, audit_dataset, audit_with_predictions
 from lmkit.audit_views import Views
 from lmkit.config import InputError, make_config
@@ -73,14 +74,71 @@ def test_an_unsure_model_on_the_neighbouring_tooth_accuses_no_label():
 
 def test_a_sure_model_at_a_place_that_no_repair_leads_to_says_elsewhere():
     true = head_sets(90)
+    own = true.image == "p07.png"
     label = moved(true, "p07.png", [-25, 45])
+    label.loc[own, ["x", "y"]] += 14 * np.array([[1, 0], [-1, 1], [0, -1], [1, 1], [-1, -1]])
     found = audit_with_predictions(label, seen(true), row=ROW)
     assert found[["image", "cause", "repair", "evidence"]].to_numpy().tolist() == [
         ["p07.png", "elsewhere", "", "model"]
     ]
     chance = 1 / (1 + np.exp(-found.score.item()))  # one set apart among 90: label or model?
     assert 0.5 < chance < 0.9
-    assert found.gain.item() == pytest.approx(chance * np.hypot(25, 45), rel=0.05)
+    off = np.hypot(*(label.loc[own, ["x", "y"]] - true.loc[own, ["x", "y"]]).to_numpy().T).mean()
+    assert found.gain.item() == pytest.approx(chance * off, rel=0.05)
+
+
+@pytest.mark.parametrize("by", [(-25, 45), (-20, -38), (130, 60)])
+def test_a_set_at_an_offset_from_a_sure_model_that_is_no_tooth_is_shifted_back(by):
+    true = head_sets(90)
+    label = moved(true, "p07.png", by)
+    found = audit_with_predictions(label, seen(true), row=ROW)
+    assert found[["image", "cause"]].to_numpy().tolist() == [["p07.png", "elsewhere"]]
+    word, dx, dy = found.repair.item().split()
+    assert word == "shift"
+    assert np.hypot(float(dx) + by[0], float(dy) + by[1]) < 1.5
+    chance = 1 / (1 + np.exp(-found.score.item()))
+    assert found.gain.item() == pytest.approx(chance * np.hypot(*by), rel=0.05)
+
+
+def test_one_displaced_label_is_named_and_moved_to_the_point_of_a_sure_model():
+    true = head_sets(90)
+    own = (true.image == "p07.png") & (true.landmark == "c")
+    label = true.copy()
+    label.loc[own, ["x", "y"]] += [-36, 48]  # 60 px
+    model = seen(true)
+    found = audit_with_predictions(label, model, row=ROW)
+    x, y = model.loc[own, ["x", "y"]].to_numpy()[0]
+    assert found[["image", "cause", "repair"]].to_numpy().tolist() == [
+        ["p07.png", "elsewhere", f"move c {x:.1f} {y:.1f}"]
+    ]
+    chance = 1 / (1 + np.exp(-found.score.item()))
+    assert found.gain.item() == pytest.approx(chance * 60 / 5, rel=0.05)  # one landmark of five
+    tables = [t.assign(landmark=t.landmark.map(NAMES.index)) for t in (label, model)]
+    numbers = audit_with_predictions(*tables, row=(2, 3))
+    assert numbers.repair.tolist() == [f"move 2 {x:.1f} {y:.1f}"]
+    mended = apply_repair(label, found)
+    assert (mended[~own] == label[~own]).all(axis=None)
+    assert np.abs(mended.loc[own, ["x", "y"]] - [x, y]).max(axis=None) <= 0.05
+
+
+def test_a_displaced_label_is_found_beside_landmarks_that_no_model_predicts():
+    true = head_sets(90)
+    label = true.copy()
+    label.loc[(label.image == "p07.png") & (label.landmark == "c"), ["x", "y"]] += [-36, 48]
+    model = seen(true)
+    found = audit_with_predictions(label, model[model.landmark != "e"], row=ROW)
+    assert found["image"].tolist() == ["p07.png"]
+    assert found.repair.item().startswith("move c ")
+    assert len(audit_with_predictions(true, model[model.landmark != "c"], row=ROW)) == 0
+
+
+def test_a_landmark_that_a_model_often_loses_accuses_no_label():
+    true = head_sets(90)
+    model = seen(true)
+    rng = np.random.default_rng(5)
+    lost = (model.landmark == "e") & model.image.isin([f"p{k:02d}.png" for k in range(0, 90, 9)])
+    model.loc[lost, ["x", "y"]] += rng.normal(0, 50, (10, 2))  # as sure as ever
+    assert len(audit_with_predictions(true, model, row=ROW)) == 0
 
 
 def test_a_doubtful_shape_that_a_sure_model_confirms_is_left_out():
@@ -133,6 +191,59 @@ def test_the_density_of_a_model_that_is_right_is_students_t():
     assert views.log_density_elsewhere(truth)[0] == pytest.approx(2 * -12.0)
     beside = np.log(1e-9 * 0.5 / 2) + np.log(t(36 / 4, 2) * t(0, 1))
     assert views.log_density(truth + np.array([50, 0]))[0] == pytest.approx(beside, abs=1e-4)
+
+
+def views(points, fails: float, slips: list[float], spread: float = 1.0) -> Views:
+    """Of one set, px and units the same; a tooth is 50 px down, and a lost point e^-12 per px^2."""
+    spreads, step = np.full(len(slips), spread), np.array([[0.0, 50]])
+    known = np.array([points], float), np.ones((1, 2)), spreads, np.array([fails])
+    return Views(*known, np.array([slips]), -12.0, step, (0.25, 0.25))
+
+
+def test_the_odds_of_one_wrong_label_are_those_of_a_model_that_lost_no_point():
+    seen_by = views([[3, 4], [10, 0], [900, 0], [np.nan, 0]], 1e-9, [0.01, 0.02, 0.03, 0.04])
+    label = np.array([[[3.0, 4], [10, 0], [0, 0], [5, 5]]])
+    usual = np.full((1, 4), -10.0)  # where the model's other points would have it
+    odds = audit_slips.log_odds_alone(seen_by, label, usual)[0]
+    lost = 0.03 * (np.exp(-12) + np.exp(-10))
+    assert odds[2] == pytest.approx(np.log(0.97 * np.exp(-12) / lost), abs=1e-4)
+    right = 0.99 / (2 * np.pi) + 0.01 * (np.exp(-12) + np.exp(-10))  # t at distance 0
+    assert odds[0] == pytest.approx(np.log(0.99 * np.exp(-12) / right), abs=1e-6)
+    assert odds[3] == -np.inf
+
+
+def test_the_odds_of_an_offset_are_those_of_a_model_that_is_not_lost_and_never_a_tooths():
+    label = np.array([[[3.0, 4], [10, 0], [7, 8]]])
+    seen_by = views(label[0] + [30, 0], 0.1, [0.01] * 3, spread=2.0)
+    by = audit_slips.offset(seen_by, label)
+    assert by == pytest.approx(np.array([[30, 0]]))
+    # lost 0.1, half of it on no neighbouring tooth: both may have kept the shape
+    odds = audit_slips.log_odds_offset(seen_by, label, by)
+    assert odds == pytest.approx([np.log(0.9 / (0.1 * 0.5))], abs=1e-4)
+    for no_offset in ([0, 11], [10, 40], [-20, -60]):  # 6 spreads; half of a tooth's 50 px
+        seen_by = views(label[0] + no_offset, 0.1, [0.01] * 3, spread=2.0)
+        by = audit_slips.offset(seen_by, label)
+        assert audit_slips.log_odds_offset(seen_by, label, by) == -np.inf
+
+
+def test_an_offset_is_that_of_most_points():
+    label = np.array([[[3.0, 4], [10, 0], [7, 8], [0, 1], [2, 2], [5, 5]]])
+    points = label[0] + [30, 10]
+    points[3] += [200, 90]
+    points[4] = np.nan
+    by = audit_slips.offset(views(points, 0.1, [0.01] * 6), label)[0]
+    assert np.hypot(*(by - [30, 10])) < 0.1
+    assert audit_slips.offset(views(points * np.nan, 0.1, [0.01] * 6), label).tolist() == [[0, 0]]
+
+
+def test_a_gain_of_plausibility_counts_as_much_as_right_labels_rarely_have_it():
+    of_right = np.arange(101.0)  # a tenth is beyond 90, by 5.5 in the mean
+    proven = audit_slips.proven(np.array([-3.0, 1, 90, 101]), of_right)
+    assert proven == pytest.approx([-3, 0, np.log(10), np.log(10) + 2])
+    usual = audit_slips.proven(np.array([-3.0, 1, 8]), of_right / 100)
+    assert usual == pytest.approx([-3, 1, 8]), "rarer than the statistics say is no proof"
+    few = audit_slips.proven(np.array([-3.0, 8]), of_right[:40])
+    assert few == pytest.approx([-3, 0]), "too few to know"
 
 
 def test_a_datasets_audit_takes_what_there_is_and_leaves_out_what_was_kept():

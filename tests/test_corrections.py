@@ -247,15 +247,18 @@ def test_repairs_of_the_audit_become_rows_that_carry_them_out(native):
             ("p03.png", "left", "duplicate", "drop same-as p04.png"),
             ("p04.png", "left", "duplicate", "same-as p03.png"),
             ("p05.png", "left", "unusual shape", ""),
+            ("p06.png", "right", "elsewhere", "move tip 3.5 4.0"),
         ],
         columns=["image", "side", "cause", "repair"],
     )
     rows = corrections.from_repairs(table, repairs)
     assert rows.groupby("image").size().to_dict() == {
-        "p00.png": 2, "p01.png": 4, "p02.png": 4, "p03.png": 2,
+        "p00.png": 2, "p01.png": 4, "p02.png": 4, "p03.png": 2, "p06.png": 1,
     }  # fmt: skip
     assert rows.loc[0, "reason"] == "scale: scale 2.000"
     assert set(rows.loc[rows["image"] == "p03.png", "action"]) == {"drop"}
+    last = rows.loc[rows["image"] == "p06.png", [*KEY, "x", "y"]]
+    assert last.to_numpy().tolist() == [["p06.png", "right", "tip", 3.5, 4.0]]
     corrections.append(native, rows, "audit")
     mended = data.open_dataset(native).landmarks.set_index(KEY).sort_index()
     expected = audit.apply_repair(table, repairs).set_index(KEY).sort_index()

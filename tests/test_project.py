@@ -31,7 +31,7 @@ ORDER = [  # each file imports only from files above it
     "loss_common loss_maps loss_spatial losses metrics resampling pairing stats uncertainty",
     "audit_sets audit_shape audit_causes audit_others audit parameters",
     "grid contrasts verdicts",
-    "trust error_parts shape_prior audit_views audit_predictions",
+    "trust error_parts shape_prior audit_views audit_slips audit_hypotheses audit_predictions",
     "memory batches targets inference redraws rationale checkpoints schedule train runs",
     "evaluate records predict export stages folds ensembles cases",
     "agreement_figures agreement observer comparisons",
