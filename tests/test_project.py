@@ -245,6 +245,17 @@ def test_the_readme_states_what_the_example_runs_hold(folder):
     assert row in (ROOT / "README.md").read_text().splitlines()
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_ten_minutes_of_the_recommended_recipe_are_ahead_of_the_old_one_on_each_side(side):
+    old, new = (runs.load_run(EXAMPLES / f"{name}_{side}") for name in ("before", "recommended"))
+    before, after = old.metrics["test"], new.metrics["test"]
+    assert new.history["seconds"].sum() <= 10 * 60
+    assert after["median_mm"] <= 0.6 * before["median_mm"]
+    assert after["failure_rate"] <= before["failure_rate"] / 3
+    assert after["sdr"]["2"] >= 0.97
+    assert old.about["dataset_fingerprint"] == new.about["dataset_fingerprint"]
+
+
 def test_the_readme_states_what_the_example_ablation_found():
     found = pd.read_csv(EXAMPLES / "ablation_document" / "summary.csv")
     found = found[(found["side"] == "together") & (found["figure"] == "sdr_2mm")]
