@@ -56,7 +56,7 @@ def written(tmp_path, **changed):
     return file
 
 
-@pytest.mark.parametrize("size", ["tiny", "quick", "document", "full"])
+@pytest.mark.parametrize("size", ["tiny", "quick", "ingredients", "document", "full"])
 def test_every_size_of_the_grid_becomes_runs_of_valid_settings_in_folders_of_their_own(size):
     plan = ablation.plan_runs(size)
     assert len({run.folder for run in plan.runs}) == len(plan.runs)
@@ -189,7 +189,7 @@ def test_a_wrong_grid_stops_with_one_line(tmp_path, changed, expected):
 @pytest.mark.parametrize(
     "given, expected",
     [
-        ({"preset": "quik"}, "preset: expected full | document | quick | tiny"),
+        ({"preset": "quik"}, "preset: expected full | document | ingredients | quick | tiny"),
         ({"sigma_pix": 3}, "unknown parameter sigma_pix; did you mean sigma_px?"),
         ({"side": "both"}, "side: expected left, right or nothing"),
         ({"epochs": "ten"}, "epochs: expected a valid integer"),
