@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lmkit import audit_causes, audit_others
-from lmkit.audit_causes import GAIN, Findings, Model
+from lmkit import audit_causes, audit_model, audit_others
+from lmkit.audit_causes import GAIN, Findings
+from lmkit.audit_model import UNUSUAL, Model
 from lmkit.audit_repair import apply_repair
 from lmkit.audit_sets import LabelSets, Size, read_sets
 from lmkit.audit_shape import robust_z
@@ -80,7 +81,7 @@ def audit_labels(
     Source: Hubert et al. 2012 for the covariance; design.md for the kinds of fault.
     """
     sets = read_sets(landmarks, images, size)
-    model = audit_causes.fit(sets, _row(sets, row))
+    model = audit_model.fit(sets, _row(sets, row))
     gross, refused = audit_causes.explain(model, sets)
     open_ = (gross.cause == "order") & (refused.gain < GAIN)
     least = np.where(gross.cause == "scale", SCALE_GAIN, GAIN)
@@ -144,7 +145,7 @@ def _rank(gain: np.ndarray) -> np.ndarray:
 
 def _as_unusual(refused: Findings, strangeness: np.ndarray) -> None:
     """Sets that no repair makes usual, though some make them less odd: no more than unusual."""
-    cause = np.array(list(audit_causes.UNUSUAL), dtype=object)[strangeness.argmax(0)]
+    cause = np.array(list(UNUSUAL), dtype=object)[strangeness.argmax(0)]
     refused.cause = np.where(refused.cause == "", "", cause)
     refused.repair[:] = ""
 
@@ -152,7 +153,7 @@ def _as_unusual(refused: Findings, strangeness: np.ndarray) -> None:
 def _unusual(sets: LabelSets, strangeness: np.ndarray, most: int) -> Findings:
     """The sets of the largest strangeness, (2, N) nats in place and in shape; 0 = do not count."""
     found, rows = audit_causes.nothing_found(sets), np.arange(len(sets.images))
-    for cause, gain in zip(audit_causes.UNUSUAL, strangeness, strict=True):
+    for cause, gain in zip(UNUSUAL, strangeness, strict=True):
         found.offer(cause, rows, gain, [""] * len(rows), sets.points)
     _keep(found, (found.gain > 0) & (_rank(found.gain) < most))
     return found

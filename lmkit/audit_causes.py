@@ -9,15 +9,9 @@ from itertools import combinations, permutations
 
 import numpy as np
 
+from lmkit.audit_model import Model
 from lmkit.audit_sets import LabelSets
-from lmkit.audit_shape import (
-    Spread,
-    as_complex,
-    filled,
-    mean_shape,
-    pose_and_shape,
-    robust_spread,
-)
+from lmkit.audit_shape import as_complex, filled
 
 FACTORS = np.exp(np.linspace(np.log(1 / 12), np.log(12), 199))  # of a scale repair; step 2.5 %
 LEAST_FACTOR = 1.2  # a smaller change of scale is a small or a large patient
@@ -28,82 +22,6 @@ Option = tuple[str, np.ndarray, np.ndarray, list[str], float | np.ndarray]
 Renaming = tuple[list[int], str]  # (L,) places that the right points stand at, and the repair
 GAIN = 6.0  # nats of log-likelihood that undoing a gross fault has to gain
 COST = {"scale": 2.0, "side": 0.5, "axes": 0.5}  # nats: what a free choice gains by itself
-# Mean square of a set's robust deviations beyond which it is unusual: place, shape. Places have the
-# heavier tails: a patient who stood badly moves all points, and 5 SD are still met in sound sets.
-UNUSUAL = {"unusual place": 25.0, "unusual shape": 10.0}
-
-
-@dataclass(frozen=True)
-class Model:
-    """What the label sets of a dataset have in common.
-
-    Attributes:
-        reference: (L,) complex mean shape, common frame.
-        row: the two landmarks that span one tooth (or vertebra); their middle is a set's place.
-        home: (2, 2) place, and form: (2, 2 L - 2) pose and shape, of sets not turned and turned.
-        place, whole: spreads of a place, and of pose and shape.
-    """
-
-    reference: np.ndarray
-    row: tuple[int, int]
-    home: np.ndarray
-    form: np.ndarray
-    place: Spread
-    whole: Spread
-
-    def residuals(
-        self, sets: LabelSets, points: np.ndarray, rows: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(n, 2) place and (n, 2 L - 2) form minus the side's medians, of (n, L, 2) px points."""
-        z = filled(as_complex(sets.frame(points, rows)), self.reference)
-        which = sets.turned[rows].astype(int)
-        place = places(z, self.row) - self.home[which]
-        return place, pose_and_shape(z, self.reference) - self.form[which]
-
-    def plausibility(self, sets: LabelSets, points: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """(n,) log-likelihood, nats, up to a constant, of (n, L, 2) px points in some rows."""
-        place, form = self.residuals(sets, points, rows)
-        return self.place.log_density(place) + self.whole.log_density(form)
-
-    def strangeness(self, sets: LabelSets, points: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """(2, n) mean squared deviation of (n, L, 2) px points in some rows, in place and in shape;
-        from 1 on they are unusual."""
-        place, form = self.residuals(sets, points, rows)
-        both = (self.place.squared(place), place), (self.whole.squared(form), form)
-        limits = UNUSUAL.values()
-        return np.stack([d / v.shape[1] / most for (d, v), most in zip(both, limits, strict=True)])
-
-
-def fit(sets: LabelSets, row: tuple[int, int] | None = None) -> Model:
-    """The robust model of all label sets with two points or more; row: see Model, None = infer."""
-    z = as_complex(sets.frame(sets.points))
-    reference = mean_shape(z)
-    z = filled(z, reference)
-    row = row or most_rigid_pair(z)
-    which = sets.turned.astype(int)
-    place, form = places(z, row), pose_and_shape(z, reference)
-    home, usual = np.zeros((2, 2)), np.zeros((2, form.shape[1]))
-    for k in set(which):
-        home[k], usual[k] = np.median(place[which == k], 0), np.median(form[which == k], 0)
-    place, form = place - home[which], form - usual[which]
-    return Model(reference, row, home, usual, robust_spread(place), robust_spread(form))
-
-
-def places(z: np.ndarray, row: tuple[int, int]) -> np.ndarray:
-    """(N, 2): the middle of the row's two landmarks of (N, L) complex sets."""
-    middle = (z[:, row[0]] + z[:, row[1]]) / 2
-    return np.stack([middle.real, middle.imag], axis=1)
-
-
-def most_rigid_pair(z: np.ndarray) -> tuple[int, int]:
-    """The two landmarks whose joining vector is longest in units of its own scatter."""
-
-    def rigidity(pair: tuple[int, int]) -> float:
-        vector = z[:, pair[1]] - z[:, pair[0]]
-        middle = np.median(vector.real) + 1j * np.median(vector.imag)
-        return abs(middle) / max(float(np.median(np.abs(vector - middle))), 1e-9)
-
-    return max(combinations(range(z.shape[1]), 2), key=rigidity)
 
 
 @dataclass

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lmkit import audit_causes, audit_others, audit_slips
+from lmkit.audit_model import Model
 from lmkit.audit_sets import LabelSets
 from lmkit.audit_views import WRONG, Views
 
@@ -43,7 +44,7 @@ class Hypothesis:
 
 
 def hypotheses(
-    sets: LabelSets, views: Views, found: pd.DataFrame, shape: audit_causes.Model
+    sets: LabelSets, views: Views, found: pd.DataFrame, shape: Model
 ) -> list[Hypothesis]:
     """All that may have happened to the label sets, each with what speaks for it.
 
@@ -128,9 +129,7 @@ def _shifted(sets: LabelSets, views: Views, near: audit_others.Beside) -> Iterat
         yield Hypothesis(cause, text, points, gain, model, float(cost))
 
 
-def _alone(
-    sets: LabelSets, views: Views, shape: audit_causes.Model, there: np.ndarray
-) -> Iterator[Hypothesis]:
+def _alone(sets: LabelSets, views: Views, shape: Model, there: np.ndarray) -> Iterator[Hypothesis]:
     """One landmark's label is elsewhere than (N, L, 2) px `there`, where the model has it."""
     rows = np.arange(len(sets.images))
     base = shape.plausibility(sets, sets.points, rows)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from lmkit.audit_causes import Findings, Model, nothing_found
+from lmkit.audit_causes import Findings, nothing_found
+from lmkit.audit_model import Model
 from lmkit.audit_sets import LabelSets
 from lmkit.audit_shape import Spread, as_complex, filled, robust_spread
 

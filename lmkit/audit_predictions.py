@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from lmkit import audit_causes, audit_others
+from lmkit import audit_model, audit_others
 from lmkit.audit import audit_labels
 from lmkit.audit_hypotheses import ELSEWHERE, Hypothesis, hypotheses
 from lmkit.audit_sets import LabelSets, Size, read_sets
@@ -85,7 +85,7 @@ def audit_with_predictions(
     sets = read_sets(landmarks, images, size)
     shape = _of_sets(sets, found)
     first, last = (sets.names.index(str(name)) for name in row) if row else (0, 0)
-    model = audit_causes.fit(sets, (first, last) if row else None)
+    model = audit_model.fit(sets, (first, last) if row else None)
     step = audit_others.tooth_step(model, sets)
     views = views_of(sets, predictions, (shape["cause"] != "").to_numpy(), step)
     options = hypotheses(sets, views, shape, model)

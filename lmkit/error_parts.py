@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lmkit.audit_causes import most_rigid_pair
+from lmkit.audit_model import most_rigid_pair
 from lmkit.audit_others import PITCH
 from lmkit.audit_shape import as_complex
 from lmkit.measures import cases, put_back, spacing_of

@@ -29,7 +29,7 @@ ORDER = [  # each file imports only from files above it
     "writers lookalikes check_rows check leftover convert commands data samples report",
     "augment exposure decoders modes heatmap unet cascade model",
     "loss_common loss_maps loss_spatial losses metrics resampling pairing stats uncertainty",
-    "audit_sets audit_shape audit_causes audit_others audit parameters",
+    "audit_sets audit_shape audit_model audit_causes audit_others audit parameters",
     "grid contrasts verdicts",
     "trust error_parts shape_prior audit_views audit_slips audit_hypotheses audit_predictions",
     "memory batches targets inference redraws rationale checkpoints schedule train runs",
