@@ -81,17 +81,10 @@ def audit_labels(
     Source: Hubert et al. 2012 for the covariance; design.md for the kinds of fault.
     """
     sets = read_sets(landmarks, images, size)
-    model = audit_model.fit(sets, _row(sets, row))
-    gross, refused = audit_causes.explain(model, sets)
-    open_ = (gross.cause == "order") & (refused.gain < GAIN)
-    least = np.where(gross.cause == "scale", SCALE_GAIN, GAIN)
-    _keep(gross, gross.gain >= np.where(open_, OPEN_GAIN, least))
-    _keep(refused, (refused.gain >= GAIN) & (gross.cause == ""))
-    strangeness = model.strangeness(sets, sets.points, np.arange(len(sets.images)))
+    model = audit_model.fit(sets, row_of(sets, row))
+    strangeness = model.judged(sets, sets.points, np.arange(len(sets.images)))[1]
     strangeness = UNUSUAL_SCORE * np.log(np.maximum(strangeness, 1.0))  # (2, N) nats
-    gross.gain += np.where(gross.cause == "order", strangeness[1], 0.0)
-    _name_sides(sets, gross)
-    _as_unusual(refused, strangeness)
+    gross, refused = _explained(model, sets, strangeness)
     wrong = (gross.cause != "") | (refused.cause != "")
     same = audit_others.copies(sets, audit_others.beside(model, sets, wrong))
     taken = wrong | (same.cause != "")
@@ -102,13 +95,33 @@ def audit_labels(
     return _table(sets, [gross, same, refused, shifted, unusual])
 
 
-def _row(sets: LabelSets, row: tuple[str, str] | None) -> tuple[int, int] | None:
+def row_of(sets: LabelSets, row: tuple[str, str] | None) -> tuple[int, int] | None:
+    """The numbers of the landmarks that `audit_labels` was given as row. Raises: ValueError."""
     if row is None:
         return None
     pair = [str(name) for name in row]
     if len(pair) != 2 or pair[0] == pair[1] or not set(pair) <= set(sets.names):
         raise ValueError(f"row: expected two of {list(sets.names)}, got {row}; correct the names")
     return sets.names.index(pair[0]), sets.names.index(pair[1])
+
+
+def _explained(model: Model, sets: LabelSets, strangeness: np.ndarray) -> tuple[Findings, Findings]:
+    """Sets with a gross fault; and others that a repair makes less odd, but not usual.
+
+    Args:
+        strangeness: (2, N) nats in place and in shape.
+    """
+    gross, refused = audit_causes.explain(model, sets)
+    undecided = (gross.cause == "order") & (refused.gain < GAIN)
+    least = np.where(gross.cause == "scale", SCALE_GAIN, GAIN)
+    _keep(gross, gross.gain >= np.where(undecided, OPEN_GAIN, least))
+    _keep(refused, (refused.gain >= GAIN) & (gross.cause == ""))
+    gross.gain += np.where(gross.cause == "order", strangeness[1], 0.0)
+    _name_sides(sets, gross)
+    cause = np.array(list(UNUSUAL), dtype=object)[strangeness.argmax(0)]
+    refused.cause = np.where(refused.cause == "", "", cause)
+    refused.repair[:] = ""
+    return gross, refused
 
 
 def _keep(found: Findings, good: np.ndarray) -> None:
@@ -141,13 +154,6 @@ def _shifted(model: Model, sets: LabelSets, taken: np.ndarray, asked: bool) -> F
 def _rank(gain: np.ndarray) -> np.ndarray:
     """(N,): 0 for the largest."""
     return np.argsort(np.argsort(-gain, kind="stable"))
-
-
-def _as_unusual(refused: Findings, strangeness: np.ndarray) -> None:
-    """Sets that no repair makes usual, though some make them less odd: no more than unusual."""
-    cause = np.array(list(UNUSUAL), dtype=object)[strangeness.argmax(0)]
-    refused.cause = np.where(refused.cause == "", "", cause)
-    refused.repair[:] = ""
 
 
 def _unusual(sets: LabelSets, strangeness: np.ndarray, most: int) -> Findings:

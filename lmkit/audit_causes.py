@@ -70,8 +70,8 @@ def explain(model: Model, sets: LabelSets) -> tuple[Findings, Findings]:
     base = model.plausibility(sets, sets.points, np.arange(len(whole)))
     options = (*_resized(model, sets), *_renamed(model, sets, base), *_misplaced(sets, base))
     for cause, rows, points, repair, cost in options:
-        gain = model.plausibility(sets, points, rows) - base[rows] - cost
-        odd = whole[rows] & (model.strangeness(sets, points, rows).max(0) > 1)
+        likely, strange = model.judged(sets, points, rows)
+        gain, odd = likely - base[rows] - cost, whole[rows] & (strange.max(0) > 1)
         if cause == "order":
             odd &= gain >= GAIN
         found.offer(cause, rows, np.where(odd, -np.inf, gain), repair, points)
@@ -90,7 +90,7 @@ def _resized(model: Model, sets: LabelSets) -> Iterator[Option]:
     usable = np.where(np.abs(np.log(factor)) > np.log(LEAST_FACTOR), factor, 1.0)
     scaled = rescaled(xy, usable)
     yield "scale", rows, scaled, [f"scale {f:.3f}" for f in usable], COST["scale"]
-    odd = np.flatnonzero(model.strangeness(sets, scaled, rows).max(0) > 1)
+    odd = np.flatnonzero(model.judged(sets, scaled, rows)[1].max(0) > 1)
     if len(odd):
         pair = best_pair(model, sets, odd)
         text = [f"scale {x:.3f} {y:.3f}" for x, y in pair]

@@ -60,13 +60,13 @@ def hypotheses(
         options.append(Hypothesis(cause, repair, points, gain, model, cost))
     misplaced = ~found["cause"].isin(("", "neighbour", "unusual shape", "unusual place"))
     near = audit_others.beside(shape, sets, misplaced.to_numpy())
-    options += _shifted(sets, views, near)
+    options += _shifted(sets, views, near, seen)
     there = np.where(np.isnan(views.points), xy, views.points)
     # points that go well with other label sets prove no label wrong; odd ones are likely slips
     gain = np.minimum(shape.plausibility(sets, there, rows) - base, 0.0)
     model = views.log_density_elsewhere(xy) - seen
     options.append(Hypothesis(ELSEWHERE, [""] * len(rows), there, gain, model, UNKNOWN))
-    return [*options, *_alone(sets, views, shape, there)]
+    return [*options, *_alone(sets, views, shape, there, base)]
 
 
 def _repaired(
@@ -113,10 +113,16 @@ def _factor(label: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return np.where(size > 0, (a * b).sum((1, 2)) / np.maximum(size, 1e-9), 1.0).clip(0.05, 20.0)
 
 
-def _shifted(sets: LabelSets, views: Views, near: audit_others.Beside) -> Iterator[Hypothesis]:
-    """One tooth off, either way; and off by what the model says, where that is no tooth."""
+def _shifted(
+    sets: LabelSets, views: Views, near: audit_others.Beside, seen: np.ndarray
+) -> Iterator[Hypothesis]:
+    """One tooth off, either way; and off by what the model says, where that is no tooth.
+
+    Args:
+        seen: (N,) log density of the model's points where the labels are right.
+    """
     xy, here = sets.points, near.plausibility(near.place)
-    seen, offset = views.log_density(xy), audit_slips.offset(views, xy)
+    offset = audit_slips.offset(views, xy)
     free = audit_slips.log_odds_offset(views, xy, offset)
     for cause, step, model, cost in (
         ("neighbour", views.step, None, np.log(2)),
@@ -129,10 +135,15 @@ def _shifted(sets: LabelSets, views: Views, near: audit_others.Beside) -> Iterat
         yield Hypothesis(cause, text, points, gain, model, float(cost))
 
 
-def _alone(sets: LabelSets, views: Views, shape: Model, there: np.ndarray) -> Iterator[Hypothesis]:
-    """One landmark's label is elsewhere than (N, L, 2) px `there`, where the model has it."""
+def _alone(
+    sets: LabelSets, views: Views, shape: Model, there: np.ndarray, base: np.ndarray
+) -> Iterator[Hypothesis]:
+    """One landmark is not where its label is, but at (N, L, 2) px `there`, where the model has it.
+
+    Args:
+        base: (N,) plausibility of the labels.
+    """
     rows = np.arange(len(sets.images))
-    base = shape.plausibility(sets, sets.points, rows)
     usual = audit_slips.usual_points(sets, sets.points, shape.reference)
     confirmed = views.close(sets.points)
     model = audit_slips.log_odds_alone(

@@ -49,18 +49,24 @@ class Model:
         place = places(z, self.row) - self.home[which]
         return place, pose_and_shape(z, self.reference) - self.form[which]
 
-    def plausibility(self, sets: LabelSets, points: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """(n,) log-likelihood, nats, up to a constant, of (n, L, 2) px points in some rows."""
-        place, form = self.residuals(sets, points, rows)
-        return self.place.log_density(place) + self.whole.log_density(form)
+    def judged(
+        self, sets: LabelSets, points: np.ndarray, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) plausibility and (2, n) strangeness of (n, L, 2) px points in some rows.
 
-    def strangeness(self, sets: LabelSets, points: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """(2, n) mean squared deviation of (n, L, 2) px points in some rows, in place and in shape;
-        from 1 on they are unusual."""
+        Plausibility is the log-likelihood, nats, up to a constant; strangeness the mean squared
+        deviation in place and in shape, unusual from 1 on.
+        """
         place, form = self.residuals(sets, points, rows)
         both = (self.place.squared(place), place), (self.whole.squared(form), form)
         limits = UNUSUAL.values()
-        return np.stack([d / v.shape[1] / most for (d, v), most in zip(both, limits, strict=True)])
+        strange = [d / v.shape[1] / most for (d, v), most in zip(both, limits, strict=True)]
+        likely = self.place.log_density(place) + self.whole.log_density(form)
+        return likely, np.stack(strange)
+
+    def plausibility(self, sets: LabelSets, points: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """(n,), see `judged`."""
+        return self.judged(sets, points, rows)[0]
 
 
 def fit(sets: LabelSets, row: tuple[int, int] | None = None) -> Model:

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.special import expit
 
 from lmkit import audit_model, audit_others
-from lmkit.audit import audit_labels
+from lmkit.audit import audit_labels, row_of
 from lmkit.audit_hypotheses import ELSEWHERE, Hypothesis, hypotheses
 from lmkit.audit_sets import LabelSets, Size, read_sets
 from lmkit.audit_views import LEAST_SETS, WRONG, views_of
@@ -84,8 +84,7 @@ def audit_with_predictions(
     found = audit_labels(landmarks, images=images, size=size, row=row)
     sets = read_sets(landmarks, images, size)
     shape = _of_sets(sets, found)
-    first, last = (sets.names.index(str(name)) for name in row) if row else (0, 0)
-    model = audit_model.fit(sets, (first, last) if row else None)
+    model = audit_model.fit(sets, row_of(sets, row))
     step = audit_others.tooth_step(model, sets)
     views = views_of(sets, predictions, (shape["cause"] != "").to_numpy(), step)
     options = hypotheses(sets, views, shape, model)
