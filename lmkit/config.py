@@ -7,7 +7,6 @@ names it may take are in `lmkit.choices`.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -45,8 +44,8 @@ from lmkit.fields import (
     Text,
     any_of,
     nearest,
+    one_line,
     one_of,
-    unit_of,
 )
 
 
@@ -278,31 +277,5 @@ def make_config(settings: Mapping[str, object]) -> RunConfig:
     try:
         return RunConfig(**settings)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise InputError("; ".join(_one_line(e) for e in error.errors())) from None
-
-
-_HOW_MANY = {
-    **dict.fromkeys(("phantom_patients", "split_fractions"), "three"),
-    **dict.fromkeys(("input_hw", "scale_range", "gain_range", "gamma_range"), "two"),
-    **dict.fromkeys(("elastic_cells", "sigma_schedule"), "two"),
-    "spacing_mm": "one or two",
-}
-
-
-def _one_line(error: Any) -> str:
-    message = re.sub(r"^Value error, ", "", error["msg"])
-    if not error["loc"]:
-        return message
-    key, *where = [str(part) for part in error["loc"]]
-    if error["type"] in ("missing", "too_long", "too_short", "tuple_type"):
-        message = f"expected {_HOW_MANY.get(key, 'one or more')} numbers, got {error['input']!r}"
-        return f"{key}: {message}"
-    if error["type"].startswith("bool"):
-        message = f"expected true or false, got {error['input']!r}"
-    elif "expected" not in message:
-        message = re.sub(r"^Input should be ", "", message)
-        message = re.sub(r", unable to parse.*$", "", message)
-        message = f"expected {message}, got {error['input']!r}"
-    index = next((f"[{part}]" for part in where if part.isdigit()), "")
-    unit = unit_of(RunConfig.model_fields[key])
-    return f"{key}{index}: {message}" + (f" ({unit})" if unit not in ("", key) else "")
+        wrong = (one_line(e, RunConfig.model_fields) for e in error.errors())
+        raise InputError("; ".join(wrong)) from None

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Annotated, TypeGuard
+from typing import Annotated, Any, TypeGuard, get_args, get_origin
 
 from pydantic import BeforeValidator, Field
 from pydantic.fields import FieldInfo
@@ -188,3 +188,38 @@ Scales = Annotated[tuple[Positive, ...], BeforeValidator(_floats)]
 Optional = Annotated[Positive | None, BeforeValidator(_off_is_none)]
 Schedule = Annotated[tuple[Positive, Positive] | None, BeforeValidator(_schedule)]
 Spacing = Annotated[tuple[Positive, Positive] | None, BeforeValidator(_spacing)]
+
+
+def one_line(error: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> str:
+    """What pydantic says of one wrong value as `key: expected ..., got ... (unit)`.
+
+    Args:
+        error: one of `ValidationError.errors()`.
+        fields: of the model that was filled.
+    """
+    message = re.sub(r"^Value error, ", "", error["msg"])
+    if not error["loc"]:
+        return message
+    key, *where = [str(part) for part in error["loc"]]
+    if error["type"] in ("missing", "too_long", "too_short", "tuple_type"):
+        return f"{key}: expected {_how_many(fields[key])} numbers, got {error['input']!r}"
+    if error["type"].startswith("bool"):
+        message = f"expected true or false, got {error['input']!r}"
+    elif "expected" not in message:
+        message = re.sub(r"^Input should be ", "", message)
+        message = re.sub(r", unable to parse.*$", "", message)
+        message = f"expected {message}, got {error['input']!r}"
+    index = next((f"[{part}]" for part in where if part.isdigit()), "")
+    unit = unit_of(fields[key])
+    return f"{key}{index}: {message}" + (f" ({unit})" if unit not in ("", key) else "")
+
+
+def _how_many(field: FieldInfo) -> str:
+    """How many numbers a tuple field takes."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    parts = next((get_args(kind) for kind in kinds if get_origin(kind) is tuple), (...,))
+    if parts[-1] is ...:
+        return "one or more"
+    words = {2: "two", 3: "three"}[len(parts)]
+    one_will_do = any(getattr(check, "func", None) is _spacing for check in field.metadata)
+    return f"one or {words}" if one_will_do else words

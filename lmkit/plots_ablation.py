@@ -20,6 +20,7 @@ from lmkit.verdicts import HELPS, HURTS, TITLES, TOGETHER, UNITS, p_text
 COLOURS = {HELPS: SERIES[2], HURTS: SERIES[5], "no effect": SERIES[0]}  # others grey
 SIDE_MARKS = {"left": "<", "right": ">", TOGETHER: "o"}
 ROOM = 4.0  # of the axis of effects, in usual reaches
+PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # under words that cross a line
 WORDS = {"no effect": "none that matters", "not enough runs": "not enough runs"}
 
 
@@ -75,8 +76,8 @@ def _cut(ax: Axes, spans: np.ndarray, matters: float, top: float) -> None:
             right = effect > 0
             words = f"{effect:+.0f} ▸" if right else f"◂ {effect:+.0f}".replace("-", "−")
             x, align = (0.99, "right") if right else (0.01, "left")
-            where = ax.get_yaxis_transform()
-            ax.text(x, y + top, words, transform=where, fontsize=8, ha=align, va="center")
+            told = ax.text(x, y + top, words, fontsize=8, ha=align, va="center", bbox=PAPER)
+            told.set_transform(ax.get_yaxis_transform())
 
 
 def _effect(

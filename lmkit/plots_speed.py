@@ -75,7 +75,7 @@ def goals(ax: Axes, runs: Mapping[str, pd.DataFrame], sdr_2mm: Sequence[float]) 
     ax.set_ylim(0, 1.02)
     ax.xaxis.set_major_formatter(lambda value, _place: f"{value:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.legend(fontsize=8, frameon=False, loc="center right")
+    ax.legend(fontsize=8, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return _tidy(ax)
 
 
