@@ -29,7 +29,7 @@ right left: $(STAMP)
 # the runs first, with a bar on a terminal; the notebook then reads them
 ablation: $(STAMP)
 	$(BIN)/python -m lmkit.sweep --preset $(SIZE)
-	$(BIN)/python -m lmkit.notebooks 05_ablation -p preset $(SIZE)
+	$(BIN)/python -m lmkit.notebooks 05_ablation -p preset $(SIZE) -p train false
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -rs

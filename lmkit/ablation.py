@@ -23,7 +23,7 @@ from lmkit.runs import run_folder
 from lmkit.samples import run_side
 
 SPLIT = "val"  # what strategies are compared on
-OWN = ("preset", "grid", "scheduler", "workers", "write_recommended")  # parameters of 05 alone
+OWN = ("preset", "grid", "scheduler", "workers", "train", "write_recommended")  # of 05 alone
 DESIGNS = {"add": "added to", "remove": "taken out of, or put in place in,"}
 
 
@@ -56,6 +56,11 @@ class Plan:
     def base(self, design: str) -> str:
         """What the base is called."""
         return Path(self.designs[design].base).stem
+
+    def called(self, design: str, strategy: str) -> str:
+        """What was changed, to read: a strategy's name, in `remove` after `with` or `without`."""
+        parts = strategy.split(JOINER)
+        return JOINER.join(self.grid.called(design, name) for name in parts)
 
 
 def plan_runs(
@@ -90,7 +95,7 @@ def plan_runs(
         make = Maker(read, name, design, data, asked, outputs, dataset, sides)
         recipes = recipes_of(read, size, name, dataset, left_out)
         runs += make.runs(recipes, chosen.seeds, design.budget)
-        if chosen.screen:
+        if chosen.screen and name in chosen.screen.designs:
             screening += make.runs(recipes, chosen.screen.seeds, chosen.screen.budget)
     shown = sides if dataset.sides else (run_side(dataset, "right"),)
     return Plan(read, size, shown, outputs, tuple(runs), tuple(screening), left_out)

@@ -8,20 +8,32 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lmkit import evidence, verdicts
+from lmkit import __version__, evidence, verdicts
 from lmkit.ablation import Plan, describe, plan_table
 from lmkit.files import atomic_path
 from lmkit.findings import FAILED, FINISHED, scopes
 from lmkit.grid import EFFECTS
 from lmkit.report import Section, write_report
 
+COST = (
+    "Minutes of training for all sides, mean over seeds; a price only where a gain is shown, and "
+    "where runs were not all given the same minutes. Only runs on equal, unshared machines compare."
+)
 
-def write_summary(plan: Plan, table: pd.DataFrame) -> Path:
-    """summary.csv in the sweep's folder: all verdicts, unrounded, shares as shares."""
-    path = plan.folder / "summary.csv"
-    with atomic_path(path) as part:
-        table.to_csv(part, index=False)
-    return path
+
+def write_summary(plan: Plan, table: pd.DataFrame, pairs: pd.DataFrame) -> Path:
+    """summary.csv in the sweep's folder: all verdicts, unrounded, shares as shares; and where two
+    strategies were tried together, pairs.csv.
+
+    Args:
+        table: of `findings.verdict_table`.
+        pairs: of `findings.pair_table`.
+    """
+    named = {"summary.csv": table} | ({"pairs.csv": pairs} if len(pairs) else {})
+    for name, rows in named.items():
+        with atomic_path(plan.folder / name) as part:
+            rows.to_csv(part, index=False)
+    return plan.folder / "summary.csv"
 
 
 def write_ablation_report(
@@ -29,6 +41,7 @@ def write_ablation_report(
     table: pd.DataFrame,
     runs: pd.DataFrame,
     figures: Mapping[str, Figure],
+    pairs: pd.DataFrame,
 ) -> Path:
     """report.html in the sweep's folder, one file.
 
@@ -36,10 +49,11 @@ def write_ablation_report(
         table: of `findings.verdict_table`.
         runs: of `findings.run_table`.
         figures: title -> figure, each a section of its own between the claims and the tables.
+        pairs: of `findings.pair_table`.
     """
     side = scopes(plan)[-1]
     sections = [
-        Section("What was asked", "", [describe(plan), _flat(plan_table(plan))]),
+        Section("What was asked", "", [describe(plan), plan_table(plan).reset_index()]),
         Section("The rule, fixed before anything was run", "", [verdicts.RULE, matters_text(plan)]),
         Section(
             "Claim beside evidence",
@@ -48,31 +62,55 @@ def write_ablation_report(
         ),
         *(Section(title, "", [figure]) for title, figure in figures.items()),
     ]
-    if len(table):
-        sections += [
-            Section(verdicts.TITLES[figure], f"For: {side}. {_unit(figure)}", [_flat(shown)])
-            for figure in EFFECTS
-            if len(shown := evidence.readable(table, figure, side))
-        ]
-        sections.append(
-            Section(
-                "Cost",
-                "Minutes of training for all sides, mean over seeds.",
-                [_flat(evidence.cost_table(plan, table, runs, side))],
-            )
-        )
-    failed = runs[runs["state"] == FAILED]
-    if len(failed):
-        columns = ["design", "strategy", "side", "seed", "reason"]
-        sections.append(Section("Runs that failed", "", [failed[columns]]))
+    sections += _numbers(plan, table, runs, side)
+    if len(pairs):
+        sections.append(Section("Two at once", evidence.PAIRS, [evidence.readable_pairs(pairs)]))
+    sections += _missing(plan, runs)
     done = int((runs["state"] == FINISHED).sum())
     return write_report(
         plan.folder / "report.html",
         f"Ablation: {plan.folder.name}",
         sections,
-        settings={"grid size": plan.size, "folder": plan.folder.name},
+        settings={
+            "grid size": plan.size,
+            "folder": plan.folder.name,
+            "dataset fingerprint": plan.runs[0].fingerprint,
+            "lmkit": __version__,
+        },
         note=f"{done} of {len(runs)} runs finished. {stand_ins(plan)}".strip(),
     )
+
+
+def _numbers(plan: Plan, table: pd.DataFrame, runs: pd.DataFrame, side: str) -> list[Section]:
+    """A table for each figure, the interactions, and what it cost; those that have rows."""
+    parts = [
+        (verdicts.TITLES[figure], _unit(figure), evidence.readable(table, figure, side))
+        for figure in EFFECTS
+    ]
+    parts.append(("Cost", COST, evidence.cost_table(plan, table, runs, side)))
+    return [
+        Section(title, f"For: {side}. {words}", [shown.reset_index()])
+        for title, words, shown in parts
+        if len(shown)
+    ]
+
+
+def _missing(plan: Plan, runs: pd.DataFrame) -> list[Section]:
+    """What was left out and what failed, each with the reason; nothing where there is nothing."""
+    sections = []
+    if plan.left_out:
+        sections.append(Section("Not run, and why", "", [left_out_table(plan)]))
+    failed = runs[runs["state"] == FAILED]
+    if len(failed):
+        columns = ["design", "strategy", "side", "seed", "reason"]
+        sections.append(Section("Runs that failed", "", [failed[columns]]))
+    return sections
+
+
+def left_out_table(plan: Plan) -> pd.DataFrame:
+    """A row for each strategy that was not run in a design: design, strategy, why."""
+    rows = [(*key, why) for key, why in plan.left_out.items()]
+    return pd.DataFrame(rows, columns=["design", "strategy", "why"])
 
 
 def matters_text(plan: Plan) -> str:
@@ -95,8 +133,3 @@ def stand_ins(plan: Plan) -> str:
 
 def _unit(figure: str) -> str:
     return "Millimetres." if verdicts.UNITS[figure] == "mm" else "Percent and points of percent."
-
-
-def _flat(table: pd.DataFrame) -> pd.DataFrame:
-    """A table with its index as columns."""
-    return table.rename_axis(index=["design", "strategy"]).reset_index()

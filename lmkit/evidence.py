@@ -1,26 +1,19 @@
-"""Tables that say what a sweep has found: claim beside evidence, cost, seeds, what to use now."""
+"""Tables that say what a sweep has found: claim beside evidence, cost, curves, seeds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import yaml
 
 from lmkit.ablation import Plan, changes
-from lmkit.fields import InputError
-from lmkit.files import project_root, write_text
 from lmkit.findings import FINISHED, state_of
-from lmkit.parameters import configure, read_preset
 from lmkit.planning import Planned
 from lmkit.runs import load_run
-from lmkit.verdicts import HELPS, UNITS, Family, p_text
+from lmkit.verdicts import HELPS, TITLES, UNITS, Family, p_text
 
-RECOMMENDED = "recommended"
 MAIN = "sdr_2mm"  # the figure that claims are about
 NOTHING = "–"
 
@@ -28,8 +21,8 @@ NOTHING = "–"
 def readable(verdicts: pd.DataFrame, figure: str, side: str) -> pd.DataFrame:
     """Verdicts on one figure and side, to read: points or mm, best first.
 
-    Returns: indexed by design and strategy: base, value, effect, from, to, Holm p, verdict, would
-        have seen, patients, seeds.
+    Returns: indexed by design and what was changed: base, value, effect, from, to, Holm p, verdict,
+        would have seen, patients, seeds.
     """
     rows = verdicts.query("figure == @figure and side == @side").copy()
     times = 1 if UNITS[figure] == "mm" else 100
@@ -45,7 +38,27 @@ def readable(verdicts: pd.DataFrame, figure: str, side: str) -> pd.DataFrame:
     )
     columns = [*("base", "value", "effect", "from", "to", "Holm p", "verdict")]
     columns += ["would have seen", "patients", "seeds"]
-    return rows.set_index(["design", "strategy"])[columns]
+    return rows.set_index(["design", "change"])[columns]
+
+
+PAIRS = "What two strategies give together beyond the sum of what each gives alone."
+
+
+def readable_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Interactions to read: design, side, pair, figure, effect with its interval, Holm p.
+
+    Args:
+        pairs: of `findings.pair_table`.
+    """
+    rows = pairs.to_dict("records")
+    return pd.DataFrame(
+        {
+            **{name: pairs[name] for name in ("design", "side", "pair")},
+            "figure": [f"{TITLES[row['figure']]}, {UNITS[row['figure']]}" for row in rows],
+            "beyond the sum": [interval_text(row) for row in rows],
+            "Holm p": [p_text(row["p_holm"]) for row in rows],
+        }
+    )
 
 
 def claim_table(plan: Plan, verdicts: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
@@ -55,8 +68,9 @@ def claim_table(plan: Plan, verdicts: pd.DataFrame, runs: pd.DataFrame) -> pd.Da
         verdicts: of `findings.verdict_table`.
         runs: of `findings.run_table`.
     Returns: claim (its number), the document says, strategy, tried (the base and what was changed
-        in it), a column per side and one for both together with the verdict on SDR at 2 mm, effect
-        of the last of these with its interval, Holm p, time (training, times that of the base).
+        in it), a column per side and one for both together with the verdict on SDR at 2 mm; of the
+        last of these the effect with its interval, Holm p, and the smallest effect that would have
+        been seen; time (training, times that of the base).
     """
     rows, minutes = [], _minutes(plan, runs)
     tried = dict.fromkeys((run.design, run.strategy) for run in plan.runs)
@@ -74,7 +88,8 @@ def claim_table(plan: Plan, verdicts: pd.DataFrame, runs: pd.DataFrame) -> pd.Da
             said = why[0] if why else f"not among the strategies of {plan.size}"
             rows.append(about | {"verdict": f"not run: {said}"})
     columns = ["claim", "the document says", "strategy", "tried", *plan.sides, "verdict"]
-    table = pd.DataFrame(rows, columns=[*columns, "effect, points", "Holm p", "time"])
+    columns += ["effect, points", "Holm p", "would have seen", "time"]
+    table = pd.DataFrame(rows, columns=columns)
     return table.dropna(axis=1, how="all").fillna(NOTHING)
 
 
@@ -93,7 +108,8 @@ def _evidence(verdicts: pd.DataFrame, design: str, strategy: str) -> dict[str, s
     last = found[-1]
     row = {str(r["side"]): r["verdict"] for r in found[:-1]}
     row |= {"verdict": last["said"], "effect, points": interval_text(last)}
-    return row | {"Holm p": p_text(last["p_holm"])}
+    seen = NOTHING if math.isnan(last["detectable"]) else f"{100 * last['detectable']:.1f}"
+    return row | {"Holm p": p_text(last["p_holm"]), "would have seen": seen}
 
 
 def interval_text(row: Mapping[str, Any]) -> str:
@@ -120,20 +136,23 @@ def _times(minutes: float | None, base: float) -> str:
 def cost_table(plan: Plan, verdicts: pd.DataFrame, runs: pd.DataFrame, side: str) -> pd.DataFrame:
     """What each strategy costs: minutes of training for all sides, and minutes per point of SDR.
 
-    Returns: indexed by design and strategy: minutes, times (those of the base), SDR gained, points,
-        minutes per point (those more than the base's; NaN where nothing is gained).
+    Returns: indexed by design and what was changed: minutes, times (those of the base), SDR gained,
+        points, verdict, minutes per point: those more than the base's, NaN where no gain is shown,
+        and where all runs have the same minutes.
     """
-    minutes, rows = _minutes(plan, runs), {}
+    minutes, rows = _minutes(plan, runs), []
     chosen = verdicts.query("figure == @MAIN and side == @side")
     for row in chosen.to_dict("records"):
-        key, gain = (row["design"], row["strategy"]), 100 * row["effect"]
-        base = minutes.get((row["design"], plan.base(row["design"])), math.nan)
-        own = minutes.get(key, math.nan)
-        price = (own - base) / gain if gain > 0 else math.nan
-        rows[key] = {"minutes": own, "times": own / base}
-        rows[key] |= {"SDR gained, points": gain, "minutes per point": price}
-    table = pd.DataFrame.from_dict(rows, orient="index").round(2)
-    return table.sort_values("SDR gained, points", ascending=False) if len(table) else table
+        design, gain = row["design"], 100 * row["effect"]
+        base = minutes.get((design, plan.base(design)), math.nan)
+        own = minutes.get((design, row["strategy"]), math.nan)
+        priced = row["verdict"] == HELPS and not plan.designs[design].budget.minutes
+        price = (own - base) / gain if priced else math.nan
+        rows.append((design, row["change"], own, own / base, gain, row["verdict"], price))
+    columns = ["design", "change", "minutes", "times", "SDR gained, points", "verdict"]
+    table = pd.DataFrame(rows, columns=[*columns, "minutes per point"]).round(2)
+    table = table.sort_values("SDR gained, points", ascending=False)
+    return table.set_index(["design", "change"])
 
 
 def seed_table(family: Family, threshold_mm: float = 2.0) -> pd.DataFrame:
@@ -150,7 +169,7 @@ def seed_table(family: Family, threshold_mm: float = 2.0) -> pd.DataFrame:
 
 
 def curves(plan: Plan, design: str, side: str, column: str = "val_sdr_2mm") -> dict[str, pd.Series]:
-    """strategy -> a column of history.csv by epoch, mean over finished seeds of a side.
+    """What was changed -> a column of history.csv by epoch, mean over finished seeds of a side.
 
     A run of both sides at once counts for each of them.
     """
@@ -158,65 +177,13 @@ def curves(plan: Plan, design: str, side: str, column: str = "val_sdr_2mm") -> d
     for run in plan.runs:
         if run.design == design and run.side in (side, "both", "joint"):
             _add_curve(found, run, column)
-    return {name: pd.concat(parts, axis=1).mean(axis=1) for name, parts in found.items()}
+    return {
+        plan.called(design, name): pd.concat(parts, axis=1).dropna().mean(axis=1)
+        for name, parts in found.items()
+    }
 
 
 def _add_curve(found: dict[str, list[pd.Series]], run: Planned, column: str) -> None:
     if state_of(run) == FINISHED:
         history = load_run(run.folder).history
         found.setdefault(run.strategy, []).append(history.set_index("epoch")[column])
-
-
-def to_change(plan: Plan, verdicts: pd.DataFrame, side: str) -> pd.DataFrame:
-    """What the recommended recipe should become: changes that helped in it, by design `remove`.
-
-    Returns: strategy, settings, effect (points, with interval); best first. Empty where the sweep
-        did not start from `recommended`, for what helps another recipe need not help this one.
-    """
-    measured = "remove" in plan.designs and plan.base("remove") == RECOMMENDED
-    rows = verdicts if measured else verdicts.iloc[:0]
-    rows = rows.query("design == 'remove' and figure == @MAIN and side == @side")
-    rows = rows[rows["verdict"] == HELPS].sort_values("effect", ascending=False)
-    return pd.DataFrame(
-        {
-            "strategy": rows["strategy"],
-            "settings": [changes(plan, name, "remove") for name in rows["strategy"]],
-            "effect, points": [interval_text(row) for row in rows.to_dict("records")],
-        }
-    ).reset_index(drop=True)
-
-
-def write_recommended(plan: Plan, chosen: pd.DataFrame, path: Path | None = None) -> Path:
-    """Write the best change that helped into params/recommended.yaml; one at a time.
-
-    Changes were measured alone, so only the first is written; run the sweep again for the next.
-
-    Args:
-        chosen: of `to_change`.
-        path: another file than params/recommended.yaml.
-    Raises: InputError when there is nothing to write.
-    """
-    if not len(chosen):
-        raise InputError(
-            "write_recommended: expected a change that helps the recommended recipe, found none; "
-            "leave the switch off"
-        )
-    strategy = chosen["strategy"].iloc[0]
-    base = plan.designs["remove"].base
-    settings = read_preset(base) | plan.grid.settings(plan.size, "remove", strategy)
-    configure(settings)  # whole and valid before anything is replaced
-    head = (
-        f"# {base}, changed by 05_ablation as its sweep {plan.folder.name} supports: {strategy},\n"
-        f"# SDR at 2 mm {chosen['effect, points'].iloc[0]} points.\n"
-    )
-    target = path or project_root() / "params" / f"{RECOMMENDED}.yaml"
-    write_text(target, head + yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True))
-    return target
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(v) for key, v in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(v) for v in value]
-    return value

@@ -11,22 +11,48 @@ import pandas as pd
 
 from lmkit import verdicts
 from lmkit.ablation import SPLIT, Plan, promoted
+from lmkit.fields import InputError
 from lmkit.planning import JOINER, Planned
-from lmkit.runs import load_run
+from lmkit.runs import Run, load_run, other_settings
 from lmkit.stats import compare_paired
 from lmkit.sweep_task import TIMES, failed_notebook, reason
 from lmkit.verdicts import TOGETHER, Family
 
 FINISHED, FAILED, STOPPED, MISSING = "finished", "failed", "interrupted", "not run"
+FOREIGN = "of other data or settings"
 
 
 def state_of(run: Planned) -> str:
-    """finished, failed, interrupted or not run."""
-    if (run.folder / "metrics.json").exists() and load_run(run.folder).finished:
-        return FINISHED
+    """finished, failed, interrupted, not run, or of other data or settings than planned."""
+    if (run.folder / "config.yaml").exists():
+        kept = load_run(run.folder)
+        if _what_differs(kept, run):
+            return FOREIGN
+        if kept.finished:
+            return FINISHED
     if failed_notebook(run.folder).exists():
         return FAILED
     return STOPPED if (run.folder / "checkpoint.pt").exists() else MISSING
+
+
+def _what_differs(kept: Run, run: Planned) -> str:
+    """In what the run in a folder is not the planned one; empty where it is."""
+    if kept.about["dataset_fingerprint"] != run.fingerprint:
+        return "other images or landmarks"
+    return other_settings(kept, run.config)
+
+
+def refuse_foreign(runs: Sequence[Planned]) -> None:
+    """Raises: InputError where folders hold runs that are not the planned ones; pairing these with
+    new ones would compare labels, or recipes, that nobody meant to compare."""
+    foreign = [run for run in runs if state_of(run) == FOREIGN]
+    if foreign:
+        what = _what_differs(load_run(foreign[0].folder), foreign[0])
+        raise InputError(
+            f"{foreign[0].folder}: expected a run of these data and settings, got one with {what} "
+            f"({len(foreign)} of {len(runs)} runs like it); name another sweep, -p run NAME, or "
+            "remove them"
+        )
 
 
 def run_table(plan: Plan) -> pd.DataFrame:
@@ -137,12 +163,14 @@ def verdict_table(plan: Plan, known: dict[tuple[str, str], Family] | None = None
         table = verdicts.judge(family, matters, resamples=1000, permutations=4000)
         if len(table):
             tables.append(table.assign(design=design, side=side))
+    first = ["design", "side", "strategy", "change", "figure"]
     if not tables:
-        return pd.DataFrame(columns=["design", "side", "strategy", "figure", "verdict"])
+        return pd.DataFrame(columns=[*first, *verdicts.COLUMNS, "said"])
     whole = pd.concat(tables, ignore_index=True)
+    named = zip(whole["design"], whole["strategy"], strict=True)
+    whole["change"] = [plan.called(design, strategy) for design, strategy in named]
     whole["said"] = [verdicts.worded(row) for row in whole.to_dict("records")]
-    first = ["design", "side", "strategy", "figure"]
-    return whole[[*first, *(name for name in whole if name not in first)]]
+    return whole[[*first, *verdicts.COLUMNS, "said"]]
 
 
 def pair_table(plan: Plan, known: dict[tuple[str, str], Family] | None = None) -> pd.DataFrame:
@@ -152,12 +180,19 @@ def pair_table(plan: Plan, known: dict[tuple[str, str], Family] | None = None) -
         for (design, side), family in (known or families(plan)).items()
         if family.pairs
     ]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    if not tables:
+        return pd.DataFrame(columns=["design", "side", "pair", "figure"])
+    whole = pd.concat(tables, ignore_index=True)
+    named = zip(whole["design"], whole["pair"], strict=True) if len(whole) else ()
+    whole["pair"] = [plan.called(design, name) for design, name in named]
+    return whole[["design", "side", *(name for name in whole if name not in ("design", "side"))]]
 
 
 def after_first_look(plan: Plan) -> Plan:
     """The plan without what a first look has ruled out, which is then among `left_out`."""
     gone = ruled_out(plan)
+    if not gone:
+        return plan
     said = {
         key: f"ruled out by the first look, {100 * effect:+.1f} points"
         for key, effect in gone.items()

@@ -38,7 +38,8 @@ class Strategy(_Strict):
         claim: number of the document's claim that it tests, or none.
         group: for reading: loss, target, data, ...
         add: settings that switch it on, over `before`; none = not tried that way.
-        remove: settings that take it out of `recommended`; none = it is not in there.
+        remove: settings that take it out of `recommended`, or that put it in place there, which
+            is what settings that are those of `add` do; none = not tried that way.
         not_run: why it cannot be run here; the report then says so.
         registered: from a table of `lmkit.choices`, see `Grid.every`, not from the file; left out
             where the base has it.
@@ -107,9 +108,12 @@ class Screen(_Strict):
         seeds: of the first look.
         spare: a strategy is dropped when even the upper end of its interval on SDR at 2 mm lies
             this far below the base, a share.
+        designs: that are looked at first; a base that has hardly begun after the first look's
+            budget cannot be judged by it.
     """
 
     budget: Budget
+    designs: list[Literal["add", "remove"]] = ["add", "remove"]
     seeds: list[int] = Field([0], min_length=1)
     spare: float = Field(0.02, ge=0, le=1)
 
@@ -190,6 +194,15 @@ class Grid(_Strict):
         strategy = self.strategies.get(name)
         return ((getattr(strategy, which) if strategy else None) or {}) | instead
 
+    def called(self, which: str, name: str) -> str:
+        """What a strategy is in a design, to read: in `remove`, `without` or `with` its name."""
+        strategy = self.strategies.get(name)
+        if which != "remove" or strategy is None:
+            return name
+        put_in = strategy.add or {}
+        same = any(put_in.get(key) == value for key, value in (strategy.remove or {}).items())
+        return f"{'with' if same else 'without'} {name}"
+
 
 def read_grid(path: str | Path = GRID) -> Grid:
     """A grid file, checked; a relative path starts here, else at the project.
@@ -201,7 +214,7 @@ def read_grid(path: str | Path = GRID) -> Grid:
         file = project_root() / file
     stored = read_yaml(file)
     try:
-        grid = _with_registered(Grid(**stored))
+        grid = _with_registered(_located(Grid(**stored), file.parent))
     except ValidationError as error:
         raise InputError(f"{file}: {_one_line(error.errors()[0], stored)}") from None
     except TypeError:
@@ -212,6 +225,26 @@ def read_grid(path: str | Path = GRID) -> Grid:
                 hint = nearest(key, RunConfig.model_fields)
                 raise InputError(f"{file}: {where}: unknown parameter {key}{hint}")
     return grid
+
+
+def _located(grid: Grid, folder: Path) -> Grid:
+    """The grid with bases that are files beside it, or under the current folder, by whole path: a
+    run starts in another folder."""
+
+    def whole(design: Design) -> Design:
+        base = design.base
+        if not base.endswith((".yaml", ".yml")):
+            return design
+        there = folder / path_of(base, "base")
+        return design.model_copy(
+            update={"base": str((there if there.exists() else Path(base)).resolve())}
+        )
+
+    sizes = {
+        name: size.model_copy(update={"designs": {k: whole(d) for k, d in size.designs.items()}})
+        for name, size in grid.sizes.items()
+    }
+    return grid.model_copy(update={"sizes": sizes})
 
 
 def _with_registered(grid: Grid) -> Grid:

@@ -18,7 +18,6 @@ from lmkit.files import write_text
 
 MEMORY_GB = 3.0  # of a run's process; the 64–1024 network takes 2.7 in training
 LOST = 5  # a run whose worker was lost more often than this counts as failed
-HERE = ".here"  # file that workers must see in the sweep's folder
 
 Log = Callable[[str], None]
 
@@ -36,10 +35,23 @@ class Machines:
     workers: int = 0
 
 
-def how_many(pending: int, asked: int = 0) -> tuple[int, int, int]:
-    """Workers, threads of each, and GPUs to deal out, for some runs on this machine."""
-    cores, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
-    by_memory = int(psutil.virtual_memory().available / 2**30 / MEMORY_GB)
+def how_many(pending: int, asked: int = 0, gpus: int | None = None) -> tuple[int, int, int]:
+    """Workers, threads of each, and GPUs to deal out, for some runs on this machine.
+
+    Cores and memory are those that this process may use: dask reads the limits of containers and
+    of batch systems (cgroups, affinity).
+
+    Args:
+        pending: runs to come.
+        asked: workers; 0 = as many as fit.
+        gpus: to use; None = all that torch sees.
+    Raises: InputError without dask.
+    """
+    dask, distributed = _dask()
+    cores = dask.system.cpu_count()
+    gpus = torch.cuda.device_count() if gpus is None else gpus
+    room = min(psutil.virtual_memory().available, distributed.system.memory_limit())
+    by_memory = int(room / 2**30 / MEMORY_GB)
     most = gpus or min(cores, by_memory)
     n = min(asked or max(1, most), pending)
     return n, max(1, cores // n), gpus
@@ -47,7 +59,7 @@ def how_many(pending: int, asked: int = 0) -> tuple[int, int, int]:
 
 @contextmanager
 def connect(
-    folder: Path, machines: Machines, pending: int, log: Log
+    folder: Path, machines: Machines, pending: int, log: Log, gpus: int | None = None
 ) -> Iterator[tuple[Any, int, int, int]]:
     """A connected client, the workers, the threads of each, and GPUs to deal out among them.
 
@@ -56,17 +68,19 @@ def connect(
         machines: where to.
         pending: how many runs there are.
         log: takes one line at a time.
+        gpus: of this machine to use; None = all of them.
     Raises: InputError for a scheduler that does not answer, has no workers, or whose workers do
         not see the folder.
     """
     dask, distributed = _dask()
+    write_text(folder / sweep_task.HERE, "whoever trains looks for this file\n")
     if machines.scheduler:
         with _connected(distributed, machines.scheduler) as client:
             _check_folder(client, folder)
             log(f"scheduler {machines.scheduler}, dashboard {client.dashboard_link}")
             yield client, len(client.scheduler_info(n_workers=-1)["workers"]), 1, 0
         return
-    n, threads, gpus = how_many(pending, machines.workers)
+    n, threads, gpus = how_many(pending, machines.workers, gpus)
     quiet = {"distributed.scheduler.allowed-failures": LOST}
     with (
         _environment_kept(),
@@ -102,6 +116,7 @@ def _environment_kept() -> Iterator[None]:
 def _dask() -> tuple[Any, Any]:
     try:
         import dask
+        import dask.system
         import distributed
     except ImportError:
         raise InputError(
@@ -132,10 +147,9 @@ def _connected(distributed: Any, address: str) -> Iterator[Any]:
 
 def _check_folder(client: Any, folder: Path) -> None:
     """Raises: InputError naming a worker that does not see the sweep's folder."""
-    write_text(folder / HERE, "workers look for this file\n")
-    for worker, found in client.run(sweep_task.sees, str(folder), HERE).items():
+    for worker, found in client.run(sweep_task.sees, str(folder)).items():
         if not found:
             raise InputError(
-                f"{worker}: expected to see {folder}, for results come through it, got "
-                "nothing there; name a shared folder: -p outputs /shared/outputs"
+                f"{worker}: {folder}: {sweep_task.UNSEEN}; name a shared folder: "
+                "-p outputs /shared/outputs"
             )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lmkit.config import RunConfig
-from lmkit.data import Dataset
+from lmkit.data import Dataset, open_for, place_of
 from lmkit.fields import InputError
 from lmkit.grid import Budget, Design, Grid, Settings
 from lmkit.parameters import configure, settings_hash
@@ -31,6 +31,7 @@ class Planned:
         preset: the base.
         asked: the settings over the preset, as papermill gets them.
         folder: where the run is kept.
+        fingerprint: of the dataset it is planned on.
     """
 
     design: str
@@ -41,6 +42,7 @@ class Planned:
     preset: str
     asked: dict[str, Any]
     folder: Path
+    fingerprint: str
 
     @property
     def label(self) -> str:
@@ -90,6 +92,9 @@ class Maker:
     outputs: Path
     dataset: Dataset
     sides: tuple[str, ...]
+    others: dict[str, Dataset] = field(
+        default_factory=dict
+    )  # of strategies with their own, by path
 
     def runs(
         self, recipes: Mapping[str, Settings], seeds: Sequence[int], budget: Budget
@@ -111,6 +116,8 @@ class Maker:
     def _of(self, strategy: str, settings: Settings, budget: Budget) -> Iterator[Planned]:
         for side in (settings["side"],) if "side" in settings else self.sides:
             asked = settings | {"side": side, "outputs": str(self.outputs)}
+            if asked.get("dataset", "phantom") != "phantom":  # a run starts in another folder
+                asked["dataset"] = str(place_of(asked["dataset"]).resolve())
             try:
                 config = configure({"preset": self.design.base} | asked)
             except InputError as error:
@@ -118,13 +125,30 @@ class Maker:
             plain = strategy.replace(JOINER, "-and-")
             name = f"{self.name}-{plain}-s{config.seed}-{settings_hash(config)}"
             config = config.model_copy(update={"run": name})
-            folder = run_folder(config, self.dataset)
+            dataset = self._dataset(config)
             yield Planned(
                 *(self.name, strategy, config.seed, side, config),
                 self.design.base,
                 asked | {"run": name},
-                folder,
+                run_folder(config, dataset),
+                dataset.fingerprint,
             )
+
+    def _dataset(self, config: RunConfig) -> Dataset:
+        """The sweep's dataset, or that of a strategy which names another, such as mended labels."""
+        if not self._is_other(config):
+            return self.dataset
+        if config.dataset not in self.others:
+            self.others[config.dataset] = open_for(config)
+        return self.others[config.dataset]
+
+    def _is_other(self, config: RunConfig) -> bool:
+        """Whether the data of a run's settings are others than the sweep's."""
+        folder = self.dataset.folder
+        if config.dataset == "phantom" or folder is None:
+            return (config.dataset == "phantom") != (folder is None)
+        path = Path(config.dataset)
+        return (path if path.is_dir() else path.parent) != folder.resolve()
 
     def _check(self, runs: Sequence[Planned], base: str) -> None:
         """Refuse a strategy that leaves everything as it is."""

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lmkit.grid import EFFECTS, HIGHER_IS_BETTER
 from lmkit.plots import SERIES, plain
-from lmkit.verdicts import HELPS, HURTS, TITLES, TOGETHER, UNITS, p_text
+from lmkit.verdicts import HELPS, HURTS, TITLES, TOGETHER, UNCHANGED, UNITS, p_text
 
 COLOURS = {HELPS: SERIES[2], HURTS: SERIES[5], "no effect": SERIES[0]}  # others grey
 SIDE_MARKS = {"left": "<", "right": ">", TOGETHER: "o"}
@@ -30,13 +30,13 @@ def _tidy(ax: Axes) -> Axes:
 
 
 def forest(ax: Axes, verdicts: pd.DataFrame, matters: float, order: Sequence[str] = ()) -> Axes:
-    """Effects with their 95 % intervals, a row per strategy, sides beside each other.
+    """Effects with their 95 % intervals, a row per change, sides beside each other.
 
     Args:
         verdicts: rows of one design and one figure, see `findings.verdict_table`; the last side is
             drawn large, coloured by its verdict, and its Holm p stands at the right.
         matters: smallest difference worth knowing of, as in the grid; drawn as a band.
-        order: strategies from top to bottom; best first when not given.
+        order: changes from top to bottom; best first when not given.
 
     An effect many times the usual one is not drawn to scale, so that the usual ones can be read: an
     arrow with its size stands at the edge.
@@ -49,12 +49,12 @@ def forest(ax: Axes, verdicts: pd.DataFrame, matters: float, order: Sequence[str
     ax.axvline(0, color="0.5", lw=0.8, zorder=1)
     top = -0.12 * (len(sides) - 1)  # of a row, where the last side is
     for k, side in enumerate(sides):
-        rows = verdicts[verdicts["side"] == side].set_index("strategy").reindex(names)
+        rows = verdicts[verdicts["side"] == side].set_index("change").reindex(names)
         first = 0.24 * (len(sides) - 1 - k) + top
         for y, row in enumerate(rows.to_dict("records")):
             if row["effect"] == row["effect"]:
                 _effect(ax, y + first, row, times, side, main=side == sides[-1])
-    last = verdicts[verdicts["side"] == sides[-1]].set_index("strategy").reindex(names)
+    last = verdicts[verdicts["side"] == sides[-1]].set_index("change").reindex(names)
     _cut(ax, times * last[["low", "effect", "high"]].to_numpy(float), times * matters, top)
     better = "right" if HIGHER_IS_BETTER[figure] else "left"
     ax.set(xlabel=f"{TITLES[figure]}, {UNITS[figure]}; better to the {better}")
@@ -94,16 +94,16 @@ def _effect(
         ms=6 if main else 3.5,
         lw=1.8 if main else 0.9,
     )
-    if main and row["p_holm"] == row["p_holm"]:
-        where = ax.get_yaxis_transform()
-        ax.text(1.01, y, f"p {p_text(row['p_holm'])}", transform=where, fontsize=7, va="center")
+    if main and (row["verdict"] == UNCHANGED or row["p_holm"] == row["p_holm"]):
+        said = "the same" if row["verdict"] == UNCHANGED else f"p {p_text(row['p_holm'])}"
+        ax.text(1.01, y, said, transform=ax.get_yaxis_transform(), fontsize=7, va="center")
 
 
 def best_first(verdicts: pd.DataFrame) -> list[str]:
-    """Strategies by their effect on the last side, best first."""
+    """Changes by their effect on the last side, best first."""
     rows = verdicts[verdicts["side"] == verdicts["side"].iloc[-1]]
     rising = not HIGHER_IS_BETTER[rows["figure"].iloc[0]]
-    return list(rows.sort_values("effect", ascending=rising)["strategy"])
+    return list(rows.sort_values("effect", ascending=rising)["change"])
 
 
 def forests(verdicts: pd.DataFrame, matters: Mapping[str, float], title: str = "") -> Figure:
@@ -146,7 +146,7 @@ def learning(ax: Axes, curves: Mapping[str, pd.Series], base: str, shown: int = 
     """Validation SDR at 2 mm by epoch: the base black, the best at the end in colour, others grey.
 
     Args:
-        curves: strategy -> by epoch, shares.
+        curves: what was changed -> by epoch, shares.
         base: its name.
         shown: how many strategies get a colour.
     """

@@ -147,17 +147,23 @@ def find_run(config: RunConfig, dataset: Dataset) -> Run | None:
             )
         return None
     run = load_run(folder)
-    old, new = run.config.model_dump(mode="json"), config.model_dump(mode="json")
-    different = [k for k in new if old[k] != new[k] and k not in SAME_RUN]
-    if not dataset.sides:
-        different = [key for key in different if key != "side"]
-    if different:
-        key = different[0]
+    if different := other_settings(run, config, bool(dataset.sides)):
         raise InputError(
-            f"{folder} holds a run with {key} {old[key]}, got {key} {new[key]}; "
-            "name another run, or remove that folder"
+            f"{folder} holds a run with {different}; name another run, or remove that folder"
         )
     return here(run, config, dataset)
+
+
+def other_settings(run: Run, config: RunConfig, sided: bool = True) -> str:
+    """The first setting in which a run is another, `key value, got key value`; empty: in none.
+
+    Args:
+        sided: whether the dataset has sides; without, `side` says nothing.
+    """
+    old, new = run.config.model_dump(mode="json"), config.model_dump(mode="json")
+    free = SAME_RUN if sided else SAME_RUN | {"side"}
+    key = next((k for k in new if old[k] != new[k] and k not in free), None)
+    return f"{key} {old[key]}, got {key} {new[key]}" if key else ""
 
 
 def named_run(config: RunConfig, dataset: Dataset) -> Run | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,11 +19,12 @@ from lmkit.ablation import Plan, describe, plan_runs, plan_table
 from lmkit.batches import canvas_for
 from lmkit.data import open_for
 from lmkit.fields import InputError
-from lmkit.findings import FINISHED, after_first_look, state_of
+from lmkit.findings import FINISHED, after_first_look, refuse_foreign, state_of
 from lmkit.grid import GRID
-from lmkit.machines import LOST, Log, Machines, connect, how_many
+from lmkit.machines import Log, Machines, connect, how_many
 from lmkit.notebooks import value_of
 from lmkit.planning import Planned
+from lmkit.protocol import changed_since, keep_protocol
 from lmkit.sweep_cost import Cost, estimate
 
 
@@ -40,30 +40,50 @@ def run_sweep(plan: Plan, machines: Machines | None = None, log: Log = print) ->
     """
     machines = machines or Machines()
     failed: dict[str, str] = {}
+    refuse_foreign((*plan.screening, *plan.runs))
+    keep_protocol(plan)
+    for line in changed_since(plan):
+        log(line)
     if plan.screening:
-        failed |= _run_all(plan, plan.screening, machines, log)
+        failed |= _run_all(plan, plan.screening, machines, log, plan.runs)
         plan = after_first_look(plan)
         for (design, strategy), why in plan.left_out.items():
             log(f"left out: {design} {strategy}: {why}")
     return failed | _run_all(plan, plan.runs, machines, log)
 
 
-def _run_all(plan: Plan, runs: Sequence[Planned], machines: Machines, log: Log) -> dict[str, str]:
+def _run_all(
+    plan: Plan,
+    runs: Sequence[Planned],
+    machines: Machines,
+    log: Log,
+    later: Sequence[Planned] = (),
+) -> dict[str, str]:
+    """Run what is not finished of some runs; told with the cost of those that come `later`."""
     done = [run for run in runs if state_of(run) == FINISHED]
     pending = [run for run in runs if run not in done]
     if not pending:
         log(f"{len(done)} runs, all finished before: nothing is trained")
         return {}
     prepare(pending)
-    with connect(plan.folder, machines, len(pending), log) as (client, n, threads, gpus):
+    with connect(plan.folder, machines, len(pending), log, _gpus(pending)) as found:
+        client, n, threads, gpus = found
         cost = estimate(pending, done, n, threads)
         log(told(cost, len(done), n))
-        return _followed(client, pending, n, gpus, cost, log)
+        if later:
+            whole = estimate([*pending, *later], done, n, threads)
+            log(f"with the runs after this first look, if it leaves none out: {told(whole, 0, n)}")
+        return _followed(client, pending, gpus, cost, log)
+
+
+def _gpus(pending: Sequence[Planned]) -> int | None:
+    """How many GPUs to deal out: none where no run wants one, else all there are (None)."""
+    return 0 if all(run.config.device == "cpu" for run in pending) else None
 
 
 def told(cost: Cost, done: int, workers: int) -> str:
     """The estimate, in a line."""
-    source = "this sweep's finished runs" if cost.measured else "a short look at the base"
+    source = "this sweep's finished runs" if cost.measured else "a short look at the base, here,"
     return (
         f"{cost.runs} runs to do, {done} finished before; {workers} workers; about "
         f"{cost.wall_s / 60:.0f} min by {source}"
@@ -85,7 +105,7 @@ def prepare(runs: Sequence[Planned]) -> None:
 
 
 def _followed(
-    client: Any, pending: Sequence[Planned], workers: int, gpus: int, cost: Cost, log: Log
+    client: Any, pending: Sequence[Planned], gpus: int, cost: Cost, log: Log
 ) -> dict[str, str]:
     """Submit runs and tell how they get on; returns label -> reason of those that failed."""
     from distributed import as_completed
@@ -101,13 +121,13 @@ def _followed(
         for place, run in enumerate(pending)
     }
     failed: dict[str, str] = {}
-    board = _Board(len(pending), workers, cost, log)
+    board = _Board(len(pending), cost, log)
     try:
         for future in as_completed(futures):
-            run, found = futures[future], _result(future)
+            run, found = futures[future], _seen(futures[future], _result(future))
             if not found["ok"]:
                 failed[run.label] = found["reason"]
-            board.tell(run, found, len(failed))
+            board.tell(run, found, len(failed), sum(client.nthreads().values()))
     except KeyboardInterrupt:
         client.cancel(list(futures))
         log("stopped; the same call goes on from here")
@@ -115,6 +135,15 @@ def _followed(
     finally:
         board.close()
     return failed
+
+
+def _seen(run: Planned, found: dict[str, Any]) -> dict[str, Any]:
+    """What a worker said, if its run is here to be read; results come through the folder alone."""
+    within, longest_s = sweep_task.within, sweep_task.SIGHT_S
+    if not found["ok"] or within(longest_s, lambda: state_of(run) == FINISHED):
+        return found
+    why = f"said to be finished, but in {run.folder} it is {state_of(run)}; is that folder shared?"
+    return found | {"ok": False, "reason": why}
 
 
 def _result(future: Any) -> dict[str, Any]:
@@ -127,28 +156,28 @@ def _result(future: Any) -> dict[str, Any]:
         return future.result()
     said = (str(error).splitlines() or [type(error).__name__])[0]
     if type(error).__name__ == "KilledWorker":
-        said = f"its worker was lost more than {LOST} times; out of memory?"
+        said = "its workers were lost again and again; out of memory?"
     return {"ok": False, "wall_s": 0.0, "reason": said}
 
 
 class _Board:
     """Progress: a bar where a person looks, a line for each run in a log."""
 
-    def __init__(self, total: int, workers: int, cost: Cost, log: Log) -> None:
-        self.total, self.workers, self.cost, self.log = total, workers, cost, log
-        self.begun, self.done, self.walls = time.perf_counter(), 0, 0.0
+    def __init__(self, total: int, cost: Cost, log: Log) -> None:
+        self.total, self.cost, self.log = total, cost, log
+        self.done, self.walls = 0, 0.0
         watched = sys.stderr.isatty()
         self.bar = tqdm(total=total, disable=not watched, desc="runs", unit="run")
 
-    def tell(self, run: Planned, found: dict[str, Any], failed: int) -> None:
-        """One run is over."""
+    def tell(self, run: Planned, found: dict[str, Any], failed: int, at_once: int) -> None:
+        """One run is over; so many run at once now, for workers come and go."""
         self.done += 1
         self.walls += found["wall_s"]
-        left = self.total - self.done
-        pace = self.walls / self.done or self.cost.wall_s * self.workers / self.total
-        minutes = pace * max(left / self.workers, left > 0) / 60
+        left, at_once = self.total - self.done, max(at_once, 1)
+        pace = self.walls / self.done or self.cost.wall_s * at_once / self.total
+        minutes = pace * max(left / at_once, left > 0) / 60
         state = (
-            f"{self.done - failed} finished, {min(self.workers, left)} running, {failed} failed, "
+            f"{self.done - failed} finished, {min(at_once, left)} running, {failed} failed, "
             f"about {minutes:.0f} min left"
         )
         self.bar.set_postfix_str(state)
@@ -163,13 +192,13 @@ class _Board:
         self.bar.close()
 
 
-def _price(plan: Plan, workers: int) -> str:
-    """What the runs of a plan would cost on this machine, in a line."""
+def _price(plan: Plan, machines: Machines) -> str:
+    """What all runs of a plan would cost on this machine, in a line."""
     done = [run for run in plan.runs if state_of(run) == FINISHED]
     pending = [run for run in (*plan.screening, *plan.runs) if run not in done]
     if not pending:
         return f"{len(done)} runs, all finished before"
-    n, threads, _ = how_many(len(pending), workers)
+    n, threads, _ = how_many(len(pending), machines.workers, _gpus(pending))
     return told(estimate(pending, done, n, threads), len(done), n)
 
 
@@ -190,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(describe(plan))
         if asked.plan:
             print(plan_table(plan).to_string())
-            print(_price(plan, asked.workers))
+            print(_price(plan, Machines(workers=asked.workers)))
             return 0
         failed = run_sweep(plan, Machines(asked.scheduler, asked.workers))
     except InputError as error:

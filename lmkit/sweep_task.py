@@ -21,6 +21,7 @@ from typing import Any
 from lmkit.files import project_root, write_json
 
 LOCK_S = 120.0  # how long to wait for a killed worker's process to let go of a run folder
+SIGHT_S = 30.0  # how long to wait for a file that another machine has written
 POLL_S = 0.2
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _OWN = threading.local()  # a run server for each thread of a worker
@@ -37,6 +38,10 @@ def failed_notebook(folder: Path) -> Path:
     return folder.parent / f"{folder.name}.03_train.failed.ipynb"
 
 
+HERE = ".here"  # file in the sweep's folder that whoever trains must see
+UNSEEN = "expected to see the sweep's folder, for results come through it, got nothing there"
+
+
 def run_one(preset: str, asked: Mapping[str, Any], folder: str, gpus: int = 0) -> dict[str, Any]:
     """Train one run by 03_train in a process of its own; a finished one is only opened.
 
@@ -50,6 +55,8 @@ def run_one(preset: str, asked: Mapping[str, Any], folder: str, gpus: int = 0) -
     Returns: ok, reason (of a failure, one line), wall_s.
     """
     begun, path = time.perf_counter(), Path(folder)
+    if not sees(str(path.parents[2]), SIGHT_S):  # a worker that came late, on another machine
+        return {"ok": False, "reason": f"{socket.gethostname()}: {UNSEEN}", "wall_s": 0.0}
     wait_until_free(path)
     parameters = {"preset": preset, **asked}
     answer = _answer({"log": str(log_path(path)), "parameters": parameters}, gpus)
@@ -67,8 +74,10 @@ def wait_until_free(folder: Path, longest_s: float = LOCK_S) -> None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
-            except OSError:
+            except BlockingIOError:
                 time.sleep(POLL_S)
+            except OSError:  # no locks on this file system; the run itself says so
+                return
 
 
 def reason(folder: Path) -> str:
@@ -81,9 +90,23 @@ def reason(folder: Path) -> str:
     return errors[-1] if errors else ""
 
 
-def sees(folder: str, name: str) -> bool:
-    """Whether a worker sees a file that the sweep has just written."""
-    return (Path(folder) / name).exists()
+def sees(folder: str, longest_s: float = 0.0) -> bool:
+    """Whether a worker sees the file that the sweep has written into its folder.
+
+    Args:
+        longest_s: how long to wait for it; a network's file system may show it late.
+    """
+    return within(longest_s, (Path(folder) / HERE).exists)
+
+
+def within(longest_s: float, condition: Callable[[], bool]) -> bool:
+    """Whether a condition comes true within some seconds; asked at once, and again and again."""
+    until = time.monotonic() + longest_s
+    while not condition():
+        if time.monotonic() >= until:
+            return False
+        time.sleep(POLL_S)
+    return True
 
 
 def _answer(job: dict[str, Any], gpus: int) -> dict[str, Any]:
@@ -140,7 +163,9 @@ def _environment(gpus: int) -> dict[str, str]:
     if gpus:
         from distributed import get_worker  # present wherever this runs; the parent may lack it
 
-        found["CUDA_VISIBLE_DEVICES"] = str(int(get_worker().name) % gpus)
+        listed = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # those that this process may use
+        names = listed.split(",")[:gpus] if listed else [str(k) for k in range(gpus)]
+        found["CUDA_VISIBLE_DEVICES"] = names[int(get_worker().name) % len(names)]
     return found
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,7 @@ from lmkit.stats import holm
 TOGETHER = "together"
 MIN_SEEDS, MIN_PATIENTS = 2, 10
 HELPS, HURTS, TOO_FEW = "helps", "hurts", "not enough runs"
+UNCHANGED = "changed nothing"
 UNITS = {"sdr_2mm": "points", "median_mm": "mm", "failure_rate": "points"}
 TITLES = {"sdr_2mm": "SDR at 2 mm", "median_mm": "median error", "failure_rate": "failures > 4 mm"}
 
@@ -25,16 +27,24 @@ RULE = """\
 2. The interval (95 %) and the p value count patients and seeds: patients are resampled whole, and
    the spread from seed to seed is added. It is taken as about equal in all recipes: where the
    base's is three times the others', about twice as many verdicts are false. The p values of one
-   side and one figure are adjusted for all strategies looked at (Holm).
-3. helps, hurts: the adjusted p is at most 0.05.
-4. no effect larger than x: not so, and no end of the interval is further from 0 than what matters
-   (fixed in the grid); x is the end further away.
-5. not enough runs: everything else; also fewer than two seeds or ten patients. Beside it stands the
+   design, one side and one figure are adjusted for all strategies looked at (Holm).
+3. changed nothing: all predictions are the base's, to the last digit. That is no test and counts in
+   no adjustment; strategies whose predictions are each other's count once.
+4. helps, hurts: the adjusted p is at most 0.05.
+5. no effect larger than x: not so, and no end of the interval is further from 0 than what matters
+   (fixed in the grid); x is the end further away. Intervals are of one strategy each, not adjusted.
+6. not enough runs: everything else; also fewer than two seeds or ten patients. Beside it stands the
    smallest effect that such a sweep would have seen four times in five.
+Strategies, seeds and what matters are chosen before the first run. Seeds that are added because a
+p value is nearly small enough make it mean nothing: a larger sweep is a new one, under a new name.
 A verdict is on the change that was made: where an ingredient was taken out and that hurts, the
 ingredient helps."""
 
 Recipes = Mapping[str, Sequence[pd.DataFrame]]
+COLUMNS = (  # of `judge`, beside strategy and figure
+    *("effect", "low", "high", "p", "p_holm", "detectable", "verdict", "bound", "base", "value"),
+    *("patients", "seeds", "patients_sd", "seeds_sd", "same_as"),
+)
 
 
 @dataclass(frozen=True)
@@ -72,27 +82,64 @@ def judge(
         settings: of `compare_paired`, such as resamples and permutations.
     Returns: a row per strategy and figure: strategy, figure, base, value, effect, low, high, p,
         p_holm, detectable, verdict, bound (x of `no effect larger than x`), patients, seeds,
-        patients_sd, seeds_sd; shares as shares, mm as mm. NaN where nothing can be said.
+        patients_sd, seeds_sd, same_as (a strategy with the very same predictions, or empty); shares
+        as shares, mm as mm. NaN where nothing can be said.
     """
-    base = family.recipes[family.base]
+    same_as, base = alike(family), family.recipes[family.base]
     others = {n: t for n, t in family.recipes.items() if n != family.base}
-    spread = seed_spread(family.recipes)
+    tests = max(len(others.keys() - same_as.keys()), 1)
+    spread = _spread(family, same_as)
     rows = []
     for name, tables in others.items():
         variances = (spread.own[family.base], spread.own[name])
-        found = compare(
-            base, tables, variances, spread.df, max(len(others), 1), level=level, **settings
-        )
-        rows += [{"strategy": name, "figure": f} | _row(found[f]) for f in EFFECTS]
+        found = compare(base, tables, variances, spread.df, tests, level=level, **settings)
+        about = {"strategy": name, "same_as": same_as.get(name, "")}
+        rows += [about | {"figure": f} | _row(found[f]) for f in EFFECTS]
     table = pd.DataFrame(rows)
     if table.empty:
         return table
+    untested = table["same_as"] == family.base
+    table.loc[untested, ["low", "high", "p", "detectable"]] = math.nan
     for _, part in table.groupby("figure"):
-        known = part["p"].notna()
-        table.loc[part.index[known], "p_holm"] = holm(part.loc[known, "p"].to_numpy())
+        _adjust(table, part)
     verdicts = [_verdict(row, matters, 1 - level) for row in table.to_dict("records")]
     table["verdict"], table["bound"] = zip(*verdicts, strict=True)
+    table.loc[untested, "verdict"] = UNCHANGED
     return table
+
+
+def _spread(family: Family, same_as: Mapping[str, str]) -> Spread:
+    """The spread of seeds, from each set of predictions once; for all recipes of a family."""
+    once = {name: tables for name, tables in family.recipes.items() if name not in same_as}
+    spread = seed_spread(once)
+    own = {name: spread.own[same_as.get(name, name)] for name in family.recipes}
+    return replace(spread, own=own)
+
+
+def _adjust(table: pd.DataFrame, part: pd.DataFrame) -> None:
+    """Put Holm's p into the rows of one figure; predictions that are alike count once."""
+    tested = part.index[part["p"].notna() & (part["same_as"] == "")]
+    table.loc[tested, "p_holm"] = holm(table.loc[tested, "p"].to_numpy())
+    known = table.loc[tested].set_index("strategy")["p_holm"]
+    again = part.index[part["same_as"] != ""]
+    table.loc[again, "p_holm"] = part.loc[again, "same_as"].map(known)
+
+
+def alike(family: Family) -> dict[str, str]:
+    """Recipe -> an earlier one, the base first, whose predictions it has to the last digit."""
+    seen: dict[bytes, str] = {}
+    found = {}
+    for name in sorted(family.recipes, key=lambda name: name != family.base):
+        digest = hashlib.blake2b()
+        for table in family.recipes[name]:
+            keys = table[["image", "side", "landmark"]]
+            digest.update(pd.util.hash_pandas_object(keys, index=False).to_numpy().tobytes())
+            digest.update(table["error_mm"].to_numpy(float).tobytes())
+            digest.update(b"next seed")
+        first = seen.setdefault(digest.digest(), name)
+        if first != name:
+            found[name] = first
+    return found
 
 
 def judge_pairs(family: Family, spread: Spread | None = None) -> pd.DataFrame:
@@ -101,7 +148,7 @@ def judge_pairs(family: Family, spread: Spread | None = None) -> pd.DataFrame:
     Returns: a row per pair and figure: pair, figure, effect, low, high, p, p_holm, detectable; a
         pair of fewer than two seeds or ten patients is left out.
     """
-    spread = spread or seed_spread(family.recipes)
+    spread = spread or _spread(family, alike(family))
     rows = []
     for first, second, both in family.pairs:
         names = (family.base, first, second, both)
@@ -124,6 +171,8 @@ def judge_pairs(family: Family, spread: Spread | None = None) -> pd.DataFrame:
 def worded(row: Mapping[str, Any]) -> str:
     """A verdict to read: with x and what could have been seen."""
     unit, times = UNITS[row["figure"]], 1 if row["figure"] == "median_mm" else 100
+    if row["verdict"] == UNCHANGED:
+        return f"{UNCHANGED}: the base's predictions, to the last digit"
     if row["verdict"] == "no effect":
         return f"no effect larger than {_at_least(times * row['bound'])} {unit}"
     if row["verdict"] == TOO_FEW and row["detectable"] == row["detectable"]:

@@ -43,7 +43,10 @@ def effects_view(
 
 
 def effects_explorer(plan: Plan, verdicts: pd.DataFrame) -> w.VBox:
-    """Menus for design, figure, side and group over a picture of the effects."""
+    """Menus for design, figure, side and group over a picture of the effects; a line in its place
+    where nothing could be compared."""
+    if not len(verdicts):
+        return w.VBox([w.HTML("no strategy and its base are both finished: nothing to compare")])
     sides = list(dict.fromkeys(verdicts["side"]))
     groups = [ALL, *dict.fromkeys(s.group for s in plan.grid.strategies.values()), "pair"]
 

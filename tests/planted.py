@@ -104,7 +104,7 @@ def write_folders(plan: Plan, tables: Mapping[str, list[pd.DataFrame]]) -> None:
             {"epoch": epoch, "val_mre_mm": 5 - 4 * sdr, "val_sdr_2mm": sdr, "seconds": 4.0}
         )
         run.folder.mkdir(parents=True)
-        about = {"dataset_fingerprint": "simulated", "n_maps": rows["landmark"].nunique()}
+        about = {"dataset_fingerprint": run.fingerprint, "n_maps": rows["landmark"].nunique()}
         stored = {"settings": run.config.model_dump(mode="json"), "about": about}
         (run.folder / "config.yaml").write_text(yaml.safe_dump(stored))
         (run.folder / "metrics.json").write_text(json.dumps({"val": {}}))

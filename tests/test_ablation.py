@@ -8,8 +8,8 @@ from conftest import write_native
 
 from lmkit import (
     ablation,
+    advice,
     choices,
-    evidence,
     findings,
     grid,
     loss_common,
@@ -18,8 +18,9 @@ from lmkit import (
     notebooks,
 )
 from lmkit.config import InputError, make_config
+from lmkit.data import open_dataset
 from lmkit.files import project_root
-from lmkit.parameters import read_preset
+from lmkit.parameters import configure, read_preset
 
 SMALL = {
     "claims": {1: "a claim"},
@@ -200,14 +201,14 @@ def test_a_wrong_grid_stops_with_one_line(tmp_path, changed, expected):
 def test_a_wrong_parameter_of_05_stops_with_one_line(given, expected):
     cell = {"preset": "tiny", "grid": grid.GRID, "side": "", "scheduler": "", "workers": 0}
     with pytest.raises(InputError) as error:
-        ablation.plan_of(cell | {"write_recommended": False}, given)
+        ablation.plan_of(cell | {"train": True, "write_recommended": False}, given)
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_a_side_edited_by_hand_counts():
     cell = {"preset": "tiny", "grid": grid.GRID, "scheduler": "", "workers": 0}
-    plan = ablation.plan_of(cell | {"write_recommended": False, "side": "left"}, {})
+    plan = ablation.plan_of(cell | {"train": True, "write_recommended": False, "side": "left"}, {})
     assert plan.sides == ("left",)
 
 
@@ -229,18 +230,87 @@ def test_a_first_look_is_short_and_has_folders_of_its_own(tmp_path):
 
 def test_recommended_is_changed_by_the_best_of_what_helped_in_it_and_stays_valid(tmp_path):
     plan = ablation.plan_runs("full", given={"outputs": str(tmp_path)})
-    row = {"design": "remove", "figure": "sdr_2mm", "side": "together", "verdict": "helps"}
-    rows = [
-        row | {"strategy": "batch_16", "effect": 0.01, "low": 0.005, "high": 0.02},
-        row | {"strategy": "wing", "effect": 0.03, "low": 0.01, "high": 0.05},
-        row | {"strategy": "ema", "effect": 0.2, "low": 0.1, "high": 0.3, "verdict": "hurts"},
-        row | {"strategy": "dark", "effect": 0.2, "low": 0.1, "high": 0.3, "design": "add"},
-    ]
-    chosen = evidence.to_change(plan, pd.DataFrame(rows), "together")
+    chosen = advice.to_change(plan, helped(plan, batch_16=0.025, wing=0.03), "together")
     assert chosen["strategy"].tolist() == ["wing", "batch_16"]
     before = (project_root() / "params" / "recommended.yaml").read_text()
-    target = evidence.write_recommended(plan, chosen, tmp_path / "new.yaml")
+    target = advice.write_recommended(plan, chosen, tmp_path / "new.yaml")
     assert read_preset(str(target)) == read_preset("recommended") | {"loss": "wing"}
+    assert "# with wing, SDR at 2 mm +3.0 (+2.0 to +4.0) points, the best of" in target.read_text()
     assert (project_root() / "params" / "recommended.yaml").read_text() == before
     with pytest.raises(InputError, match="found none; leave the switch off"):
-        evidence.write_recommended(plan, chosen.iloc[:0], tmp_path / "new.yaml")
+        advice.write_recommended(plan, chosen.iloc[:0], tmp_path / "new.yaml")
+
+
+def helped(plan, **effects) -> pd.DataFrame:
+    """Verdicts of design remove, together: strategies that helped SDR at 2 mm by so much; ema hurt
+    there, and dark helped in design add."""
+    row = {"design": "remove", "figure": "sdr_2mm", "side": "together", "verdict": "helps"}
+    rows = [row | {"strategy": name, "effect": effect} for name, effect in effects.items()]
+    rows.append(row | {"strategy": "ema", "effect": -0.2, "verdict": "hurts"})
+    rows.append(row | {"strategy": "dark", "effect": 0.2, "design": "add"})
+    table = pd.DataFrame(rows)
+    table["change"] = [plan.called(d, s) for d, s in table[["design", "strategy"]].to_numpy()]
+    return table.assign(low=table["effect"] - 0.01, high=table["effect"] + 0.01)
+
+
+def test_a_small_gain_or_one_that_hurts_elsewhere_changes_no_recipe(tmp_path):
+    plan = ablation.plan_runs("full", given={"outputs": str(tmp_path)})
+    table = helped(plan, batch_16=0.015, wing=0.03, clip=0.025)
+    worse = table[table["strategy"] == "wing"].assign(figure="median_mm", verdict="hurts")
+    chosen = advice.to_change(plan, pd.concat([table, worse]), "together")
+    assert chosen["strategy"].tolist() == ["clip"]
+
+
+def test_another_side_is_no_change_of_a_recipe(tmp_path):
+    plan = ablation.plan_runs("full", given={"outputs": str(tmp_path)})
+    chosen = advice.to_change(plan, helped(plan, both=0.05), "together")
+    with pytest.raises(InputError, match="is another side; leave the switch off, and train with"):
+        advice.write_recommended(plan, chosen, tmp_path / "new.yaml")
+    assert not (tmp_path / "new.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    "strategy, said",
+    [
+        *(("affine", "without affine"), ("cascade", "without cascade"), ("ema", "without ema")),
+        *(("batch_16", "with batch_16"), ("both", "with both"), ("wing", "with wing")),
+        *(("recommended", "recommended"), ("affine + clip", "without affine + with clip")),
+    ],
+)
+def test_what_is_taken_out_is_called_without_it_and_what_is_put_in_with_it(
+    tmp_path, strategy, said
+):
+    plan = ablation.plan_runs("full", given={"outputs": str(tmp_path)})
+    assert plan.called("remove", strategy) == said
+    assert plan.called("add", strategy) == strategy
+
+
+def test_runs_find_a_dataset_and_a_base_that_were_named_from_another_folder(tmp_path, monkeypatch):
+    write_native(tmp_path / "crosses", n=12)
+    (tmp_path / "mine.yaml").write_text("preset: quick\nlr: 0.002\n")
+    path = written(tmp_path, sizes__two__designs__add__base="mine.yaml")
+    monkeypatch.chdir(tmp_path)
+    plan = ablation.plan_runs("two", path, {"outputs": str(tmp_path), "dataset": "crosses"})
+    run = plan.runs[0]
+    assert run.asked["dataset"] == str(tmp_path / "crosses")
+    assert (run.preset, run.strategy) == (str(tmp_path / "mine.yaml"), "mine")
+    monkeypatch.chdir("/")
+    assert configure({"preset": run.preset} | run.asked).lr == 0.002
+
+
+def test_a_strategy_with_labels_of_its_own_is_planned_on_them(tmp_path):
+    write_native(tmp_path / "crosses", n=12)
+    write_native(tmp_path / "mended", n=13)
+    there = str(tmp_path / "mended")
+    mend = {"group": "data", "says": "mended", "add": {"dataset": there}}
+    path = written(tmp_path, strategies=SMALL["strategies"] | {"mend": mend})
+    given = {"outputs": str(tmp_path), "dataset": str(tmp_path / "crosses")}
+    plan = ablation.plan_runs("two", path, given)
+    prints = {run.strategy: run.fingerprint for run in plan.runs}
+    assert prints["mend"] == open_dataset(there).fingerprint
+    assert prints["quick"] == prints["big"] == open_dataset(tmp_path / "crosses").fingerprint
+
+
+def test_full_looks_first_only_where_a_short_look_can_tell(tmp_path):
+    plan = ablation.plan_runs("full", given={"outputs": str(tmp_path)})
+    assert {run.design for run in plan.screening} == {"add"}

@@ -35,7 +35,8 @@ ORDER = [  # each file imports only from files above it
     "memory batches targets inference redraws rationale checkpoints schedule train runs",
     "evaluate records predict export stages folds ensembles cases",
     "agreement_figures agreement observer comparisons",
-    "benchmark sidebyside planning ablation sweep_task machines sweep_cost findings evidence",
+    "benchmark sidebyside planning ablation protocol sweep_task machines sweep_cost findings",
+    "evidence advice",
     "plots plots_errors plots_check plots_speed plots_agreement plots_trust plots_cases",
     "case_desk widgets widgets_cases notebooks",
     "windows pointing plots_correct correct_desk reading_desk desk_pictures widgets_correct",
@@ -45,7 +46,7 @@ ORDER = [  # each file imports only from files above it
 OWN_PARAMETERS = {
     "05_ablation": {
         **{"side": "", "preset": "tiny", "grid": "params/ablation.yaml"},
-        **{"scheduler": "", "workers": 0, "write_recommended": False},
+        **{"scheduler": "", "workers": 0, "train": True, "write_recommended": False},
     },
     "04_evaluate": {"members": "", "by": "maps", "draws": 4, "against": ""},
     "06_benchmark": {"preset": "recommended", "minutes": 1.0},

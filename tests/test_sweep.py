@@ -10,12 +10,15 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import dask.system
+import distributed
 import psutil
 import pytest
+import torch
 import yaml
 from conftest import TINY, write_native
 
-from lmkit import ablation, findings, runs, sweep, sweep_cost, sweep_task, widgets
+from lmkit import ablation, findings, notebooks, runs, sweep, sweep_cost, sweep_task, widgets
 from lmkit.config import InputError
 from lmkit.machines import Machines, connect, how_many
 
@@ -198,11 +201,11 @@ def test_a_scheduler_and_two_workers_started_by_hand_take_the_runs(place):
             worker = [*dask, "worker", tcp, "--nthreads", "1", "--no-dashboard"]
             worker += ["--local-directory", str(place)]
             started.append(subprocess.Popen(worker, env=environment, **quiet))
+        with distributed.Client(tcp) as client:
+            client.wait_for_workers(2, timeout=60)
         said: list[str] = []
         assert sweep.run_sweep(plan, sweep.Machines(scheduler=tcp), said.append) == {}
-        assert any("2 workers" in line for line in said) or any(
-            "1 workers" in line for line in said
-        )
+        assert any("2 workers" in line for line in said)
         assert all(findings.state_of(run) == "finished" for run in plan.runs)
     finally:
         for process in reversed(started):
@@ -216,12 +219,68 @@ def test_no_scheduler_at_an_address_is_one_line(place):
         sweep.run_sweep(plan, sweep.Machines(scheduler="tcp://127.0.0.1:9"), lambda _line: None)
 
 
-def test_workers_share_the_cores_of_a_machine(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)))
+def test_workers_share_the_cores_and_memory_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(dask.system, "cpu_count", lambda: 8)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: _Memory(13 * 2**30))
+    monkeypatch.setattr(distributed.system, "memory_limit", lambda: 64 * 2**30)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert how_many(pending=100)[:2] == (4, 2)  # 3 GB a run
     assert how_many(pending=3)[:2] == (3, 2)
     assert how_many(pending=100, asked=8)[:2] == (8, 1)
+    monkeypatch.setattr(distributed.system, "memory_limit", lambda: 7 * 2**30)  # a container's
+    assert how_many(pending=100)[:2] == (2, 4)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert how_many(pending=100) == (3, 2, 3)
+    assert how_many(pending=100, gpus=0) == (2, 4, 0)
+
+
+@pytest.mark.parametrize(
+    "listed, worker, mine",
+    [("", 1, "1"), ("2,3", 0, "2"), ("2,3", 1, "3"), ("2,3", 2, "2"), ("MIG-a,MIG-b", 1, "MIG-b")],
+)
+def test_a_worker_gets_one_of_the_gpus_that_its_process_may_use(monkeypatch, listed, worker, mine):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    monkeypatch.setattr(distributed, "get_worker", lambda: SimpleNamespace(name=worker))
+    assert sweep_task._environment(gpus=2)["CUDA_VISIBLE_DEVICES"] == mine
+    assert sweep_task._environment(gpus=0)["CUDA_VISIBLE_DEVICES"] == listed
+
+
+def test_a_worker_that_does_not_see_the_sweeps_folder_trains_nothing(place, monkeypatch):
+    plan = planned(place, "apart", epochs=1, strategies=["wider"])
+    monkeypatch.setattr(sweep_task, "SIGHT_S", 0.3)
+    run = plan.runs[0]
+    found = sweep_task.run_one(run.preset, run.asked, str(run.folder))
+    assert not found["ok"]
+    assert "expected to see the sweep's folder, for results come through it" in found["reason"]
+    assert not run.folder.exists()
+
+
+def test_a_run_that_a_worker_calls_finished_but_nobody_can_read_here_has_failed(place, monkeypatch):
+    plan = planned(place, "unseen", epochs=1, strategies=["wider"])
+    monkeypatch.setattr(sweep_task, "SIGHT_S", 0.3)
+    found = sweep._seen(plan.runs[0], {"ok": True, "reason": "", "wall_s": 9.0})
+    assert found["ok"] is False
+    assert "in it is not run; is that folder shared?" in found["reason"].replace(
+        str(plan.runs[0].folder), "it"
+    )
+
+
+def test_runs_of_labels_that_were_mended_since_stop_a_sweep_before_anything_is_trained(place):
+    plan = planned(place, "mended", epochs=1, strategies=["wider"])
+    run = plan.runs[0]
+    notebooks.execute("03_train", {"preset": run.preset, **run.asked})
+    labels = place / "crosses" / "landmarks.csv"
+    kept = labels.read_text()
+    try:
+        first, row, *rest = kept.splitlines()
+        labels.write_text("\n".join([first, re.sub(r"[\d.]+$", "9.5", row), *rest]) + "\n")
+        again = planned(place, "mended", epochs=1, strategies=["wider"])
+        assert findings.state_of(again.runs[0]) == findings.FOREIGN
+        with pytest.raises(InputError, match="expected a run of these data and settings, got one"):
+            sweep.run_sweep(again, log=lambda _line: None)
+    finally:
+        labels.write_text(kept)
+    assert findings.state_of(plan.runs[0]) == findings.FINISHED
 
 
 class _Memory:
