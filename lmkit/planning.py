@@ -152,9 +152,13 @@ class Maker:
 
     def _check(self, runs: Sequence[Planned], base: str) -> None:
         """Refuse a strategy that leaves everything as it is."""
-        bases = {(r.side, settings_hash(r.config)) for r in runs if r.strategy == base}
+
+        def what(run: Planned) -> tuple[str, str, str]:
+            return run.side, settings_hash(run.config), run.fingerprint
+
+        bases = {what(run) for run in runs if run.strategy == base}
         for run in runs:
-            if run.strategy != base and (run.side, settings_hash(run.config)) in bases:
+            if run.strategy != base and what(run) in bases:
                 raise InputError(
                     f"{self.name} {run.strategy}: expected settings that differ from {base}'s, "
                     "got the same; leave it out of this design"
