@@ -33,7 +33,7 @@ ORDER = [  # each file imports only from files above it
     "grid contrasts verdicts",
     "trust error_parts shape_prior audit_views audit_slips audit_hypotheses audit_predictions",
     "memory batches targets inference redraws rationale checkpoints schedule train runs",
-    "evaluate records predict export stages folds ensembles cases",
+    "unlabelled evaluate records predict export stages folds ensembles cases",
     "agreement_figures agreement observer comparisons",
     "benchmark sidebyside planning ablation sweep_task machines sweep_cost findings evidence",
     "plots plots_errors plots_check plots_speed plots_agreement plots_trust plots_cases",
