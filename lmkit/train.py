@@ -29,7 +29,7 @@ from lmkit.metrics import radial_error_mm, summarise
 from lmkit.model import build, plain_weights
 from lmkit.parameters import settings_hash
 from lmkit.samples import Samples
-from lmkit.schedule import lr_factor, planned_epochs, stalled
+from lmkit.schedule import Course, planned_epochs, stalled
 from lmkit.targets import loss_over, targets_of
 
 
@@ -120,20 +120,21 @@ def start(config: RunConfig, n_maps: int, device: torch.device) -> State:
 
 
 def train_epoch(state: State, feed: Feed, config: RunConfig) -> dict[str, float]:
-    """One pass over the training samples. The epoch's order and augmentation follow from its
-    number and the seed alone, so a resumed epoch is the epoch it would have been."""
+    """One pass over the training samples, or as far as `max_minutes` let it. Order and augmentation
+    follow from the epoch's number and the seed alone, so a resumed epoch is what it would have
+    been."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.epoch)
     if config.dropout:  # its masks come from the device's own generator
         torch.manual_seed(config.seed * 1_000_003 + state.epoch)
     loss_of, start = losses.build(config), time.perf_counter()
-    norms, total = [], torch.zeros((), device=feed.device)
+    norms, seen, total = [], 0, torch.zeros((), device=feed.device)
     model, (group,) = state.model.train(), state.optimiser.param_groups
     steps, lr = math.ceil(len(feed) / config.batch_size), group["lr"]
     cut = lr if state.scheduler is not None else config.lr  # what a plateau has made of lr
-    epochs = planned_epochs(config, state.history)
+    course = Course(config, state.history, steps)
     if config.sigma_schedule:
         for each in {model, state.judged}:
-            each.log_sigma.data.fill_(math.log(config.sigma_at(state.epoch, epochs)))
+            each.log_sigma.data.fill_(math.log(config.sigma_at(state.epoch, course.epochs)))
     batches = tqdm(
         feed.epoch(config.batch_size, generator),
         total=steps,
@@ -142,7 +143,7 @@ def train_epoch(state: State, feed: Feed, config: RunConfig) -> dict[str, float]
         disable=not sys.stderr.isatty(),  # a bar where a person watches, silence in a log
     )
     for step, batch in enumerate(batches):
-        lr = group["lr"] = cut * lr_factor(config, state.epoch + (step + 1) / steps, epochs)
+        lr = group["lr"] = cut * course.factor(step)
         loss = state.room.fit(len(batch), partial(gradients, state, batch, config, loss_of))
         with span("optimiser"):
             norms.append(_norm(model, config.clip_norm))
@@ -150,16 +151,19 @@ def train_epoch(state: State, feed: Feed, config: RunConfig) -> dict[str, float]
             if state.average is not None:
                 state.average.update_parameters(model)
         total += loss * len(batch)
+        seen += len(batch)
+        if course.over():
+            break
     group["lr"] = cut
     norm = torch.stack(norms).cpu()
     seconds = time.perf_counter() - start
     row = {
         "epoch": state.epoch + 1,
         "lr": lr,
-        "train_loss": total.item() / len(feed),
+        "train_loss": total.item() / seen,
         "grad_norm": norm.mean().item(),
         "clipped_fraction": (norm > (config.clip_norm or math.inf)).float().mean().item(),
-        "images_per_s": len(feed) / seconds,
+        "images_per_s": seen / seconds,
         "seconds": seconds,
     }
     check_finite(row, "train_loss", config)

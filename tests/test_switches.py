@@ -13,6 +13,7 @@ from conftest import TINY, write_native
 from lmkit import (
     batches,
     data,
+    ensembles,
     inference,
     losses,
     model,
@@ -295,6 +296,101 @@ def test_a_run_with_a_time_budget_stops_in_time_and_anneals(tiny):
     assert run.history["lr"].iloc[-1] < 0.2 * run.history["lr"].iloc[0]
 
 
+def test_few_epochs_in_a_time_budget_are_planned_to_the_end_of_it():
+    config = make_config({"epochs": 100, "max_minutes": 10})
+    assert schedule.planned_epochs(config, [{"seconds": 400.0}]) == 2  # half of one more
+    assert schedule.planned_epochs(config, [{"seconds": 250.0}]) == 3
+    assert schedule.planned_epochs(config, [{"seconds": 590.0}]) == 1  # what is left is no epoch
+    assert schedule.planned_epochs(config, [{"seconds": 100.0}]) == 6  # as it always was
+    assert schedule.planned_epochs(config, [{"seconds": 110.0}]) == 5
+
+
+@pytest.fixture
+def at(monkeypatch):
+    """Sets the clock of `schedule`, seconds."""
+    now = [0.0]
+    monkeypatch.setattr(schedule.time, "perf_counter", lambda: now[0])
+    return lambda seconds: now.__setitem__(0, seconds)
+
+
+def test_a_schedule_follows_the_clock_where_an_epoch_fills_the_time_budget(at):
+    config = make_config({"epochs": 100, "max_minutes": 1, "scheduler": "cosine"})
+    course = schedule.Course(config, [], steps=100)
+    assert course.factor(0) == pytest.approx(1, abs=1e-3)
+    at(30)
+    assert course.factor(10) == pytest.approx(schedule.lr_factor(config, 0, done=0.55))
+    assert not course.over()
+    at(57)
+    assert course.factor(19) == pytest.approx(0.01)  # the step that ends with the time
+    at(60)
+    assert course.over()
+    assert schedule.Course(config, [{"seconds": 59.0}], steps=100).deadline == 61
+
+
+def test_a_schedule_follows_the_epochs_where_many_fit_into_the_time_budget(at):
+    config = make_config({"epochs": 100, "max_minutes": 1, "scheduler": "cosine"})
+    course = schedule.Course(config, [], steps=10)
+    at(1.0)
+    assert course.factor(4) == schedule.lr_factor(config, 0.5)  # 2.5 s an epoch
+    course = schedule.Course(config, [{"seconds": 2.0}] * 3, steps=10)
+    at(3.0)
+    assert course.factor(9) == schedule.lr_factor(config, 4, 30)
+    untimed = schedule.Course(make_config({"epochs": 4}), [{"seconds": 9e9}], steps=10)
+    at(9e9)
+    assert untimed.factor(9) == schedule.lr_factor(make_config({"epochs": 4}), 2)
+    assert not untimed.over()
+
+
+@pytest.fixture
+def tenths(at, monkeypatch):
+    """A step of training takes a tenth of a second, all else no time."""
+    real, steps = train.gradients, []
+
+    def gradients(*arguments):
+        steps.append(arguments)
+        at(len(steps) / 10)
+        return real(*arguments)
+
+    monkeypatch.setattr(train, "gradients", gradients)
+
+
+def test_an_epoch_ends_with_the_time_budget_and_so_does_the_schedule(tiny, tenths):
+    asked = {"batch_size": 1, "epochs": 1000, "max_minutes": 0.29 / 60, "lr": 1e-2}
+    run = trained(tiny | asked)  # 3 of 8 steps
+    (row,) = run.history.to_dict("records")
+    assert row["seconds"] == pytest.approx(0.3)
+    assert row["images_per_s"] == pytest.approx(3 / 0.3)
+    assert row["lr"] == pytest.approx(1e-4)
+    assert run.finished
+
+
+def test_at_least_one_step_is_made_however_short_the_time(tiny, tenths):
+    run = trained(tiny | {"epochs": 1000, "max_minutes": 1e-9})
+    assert run.history["seconds"].tolist() == pytest.approx([0.1])
+    assert run.history["images_per_s"].tolist() == pytest.approx([3 / 0.1])
+
+
+def test_the_time_budget_is_that_of_each_member_of_an_ensemble(tiny, tenths):
+    run = trained(tiny | {"epochs": 1000, "max_minutes": 0.19 / 60, "ensemble": 2})
+    assert run.history["seconds"].tolist() == pytest.approx([0.4])
+
+
+def test_a_run_stopped_within_its_time_budget_goes_on_to_the_end_of_it(tiny, tenths, tmp_path):
+    settings = tiny | {"epochs": 1000, "max_minutes": 0.75 / 60}
+    whole = trained(settings).history
+    assert whole["seconds"].tolist() == pytest.approx([0.3, 0.3, 0.2])
+
+    def stop(_history):
+        raise KeyboardInterrupt
+
+    config = make_config(settings | {"outputs": str(tmp_path / "other")})
+    with pytest.raises(KeyboardInterrupt):
+        stages.train_run(config, on_epoch=stop, log=quiet)
+    resumed = stages.train_run(config, log=quiet)
+    assert resumed.finished
+    pd.testing.assert_frame_equal(resumed.history, whole)
+
+
 def test_early_stopping_waits_for_the_stated_epochs():
     config = make_config({"early_stop": 2, "monitor": "val_median_mm"})
 
@@ -441,3 +537,16 @@ def test_history_of_an_ensemble_is_the_members_mean(tiny):
     parts = [pd.read_csv(run.folder / "members" / k / "history.csv") for k in "01"]
     expected = (parts[0]["val_mre_mm"] + parts[1]["val_mre_mm"]) / 2
     assert run.history["val_mre_mm"].tolist() == pytest.approx(expected.tolist())
+
+
+def test_the_minutes_of_an_ensemble_are_those_of_all_its_members(tiny):
+    run = trained(tiny | {"ensemble": 2, "run": "two"})
+    parts = [pd.read_csv(run.folder / "members" / k / "history.csv") for k in "01"]
+    took = parts[0]["seconds"] + parts[1]["seconds"]
+    assert run.history["seconds"].tolist() == pytest.approx(took.tolist())
+    assert list(run.history.columns) == train.HISTORY
+    trained(tiny | {"run": "one"})
+    joined = ensembles.join_runs(make_config(tiny), "one,two", "mean", log=quiet)
+    table = ensembles.gain_table(joined)
+    assert table.loc["two", "networks"] == 2
+    assert table.loc["two", "minutes"] == pytest.approx(took.sum() / 60)
