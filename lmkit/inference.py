@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -59,6 +61,21 @@ def _cpu_has_bf16() -> bool:
         return False
 
 
+@contextmanager
+def true_float32(config: RunConfig, device: torch.device) -> Iterator[None]:
+    """Where the arithmetic is float32, convolutions on a GPU compute in it: cuDNN's default there
+    is TF32, with 10 of its 23 bits. Written without a GPU at hand."""
+    if device.type != "cuda" or pick_precision(config, device) != "float32":
+        yield
+        return
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 def maps_of(model: Network, images: Tensor, config: RunConfig) -> Tensor:
     """(B, L, h, w) float32 maps of (B, 1, H, W) images, in the run's precision."""
     return levels_of(model, images, config)[-1][0]
@@ -69,9 +86,8 @@ def levels_of(model: Network, images: Tensor, config: RunConfig) -> list[tuple[T
     float32 with its input pixels per heatmap pixel; in the run's precision."""
     device = images.device
     images = images.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(
-        device.type, torch.bfloat16, enabled=pick_precision(config, device) == "bf16"
-    ):
+    half = pick_precision(config, device) == "bf16"
+    with true_float32(config, device), torch.autocast(device.type, torch.bfloat16, enabled=half):
         return [(maps.float(), stride) for maps, stride in model.levels(images)]
 
 

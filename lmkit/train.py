@@ -23,7 +23,7 @@ from lmkit.canvas import Canvas
 from lmkit.checkpoints import State, restore_state, save_state
 from lmkit.config import RunConfig
 from lmkit.fields import InputError
-from lmkit.inference import infer, levels_of, pick_device
+from lmkit.inference import infer, levels_of, pick_device, true_float32
 from lmkit.memory import Room, keep_freed
 from lmkit.metrics import radial_error_mm, summarise
 from lmkit.model import build, plain_weights
@@ -209,7 +209,7 @@ def gradients(
             loss = loss_over(levels, targets, loss_of)
             if len(parts) > 1:
                 loss = loss * _share(batch, rows)
-        with span("backward"):
+        with span("backward"), true_float32(config, loss.device):
             loss.backward()
         total += loss.detach()
     return total

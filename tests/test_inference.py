@@ -67,3 +67,21 @@ def test_a_gpu_that_imitates_bf16_computes_in_float32(monkeypatch, native, expec
 def test_what_the_settings_state_is_not_asked_for(monkeypatch):
     a_cpu(monkeypatch, "x86_64")
     assert inference.pick_precision(make_config({"precision": "bf16"}), CPU) == "bf16"
+
+
+def test_float32_on_a_gpu_is_not_tf32_and_nothing_else_is_touched():
+    gpu, cudnn = torch.device("cuda"), torch.backends.cudnn  # the flag is there without a GPU too
+    assert cudnn.allow_tf32, "torch's default, which nothing here may change"
+    with inference.true_float32(make_config({"precision": "float32"}), gpu):
+        assert not cudnn.allow_tf32
+    assert cudnn.allow_tf32
+    with (
+        pytest.raises(KeyError),
+        inference.true_float32(make_config({"precision": "float32"}), gpu),
+    ):
+        raise KeyError
+    assert cudnn.allow_tf32
+    with inference.true_float32(make_config({"precision": "bf16"}), gpu):
+        assert cudnn.allow_tf32
+    with inference.true_float32(make_config({"precision": "float32"}), CPU):
+        assert cudnn.allow_tf32

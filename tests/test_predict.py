@@ -75,7 +75,10 @@ def test_an_image_is_predicted_alike_alone_and_beside_a_larger_one(tiny, tmp_pat
     for file in files:
         alone = evaluate.predict(run, [file])
         beside = together[together["image"] == str(file)].reset_index(drop=True)
-        pd.testing.assert_frame_equal(alone, beside, check_exact=True)
+        same = ["image", "side", "landmark", "x", "y", "peak"]
+        pd.testing.assert_frame_equal(alone[same], beside[same], rtol=0, atol=1e-4)  # of a batch
+    small = together[together["image"] == str(files[0])]
+    assert evaluate.predict(run, files[:1])["x"].tolist() == small["x"].tolist()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

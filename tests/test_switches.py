@@ -1,5 +1,6 @@
 """Every sentence of the strategy document is a switch that runs; so is what goes beyond it."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from conftest import TINY, write_native
 
 from lmkit import (
     batches,
+    canvas,
     data,
     ensembles,
     inference,
@@ -23,6 +25,7 @@ from lmkit import (
     stages,
     targets,
     train,
+    unlabelled,
 )
 from lmkit.choices import DECODERS, LOSSES
 from lmkit.config import InputError, make_config
@@ -262,6 +265,36 @@ def test_scales_change_the_input_and_points_alike(native):
     expected = (whole.points + 0.5) * 0.6 - 0.5 + torch.tensor([0.8, 2.4])
     assert torch.allclose(odd.points, expected, atol=1e-4, equal_nan=True)
     assert [config.sized(s) for s in (0.6, 1.0, 0.01)] == [(24, 40), (32, 64), (8, 8)]
+
+
+def stripes(axis):
+    """A feed of one picture, twice the input's size: lines of two pixels, as far apart."""
+    frame = (64, 128)
+    at = np.arange(frame[axis]) % 4
+    lines = np.where((at == 0) | (at == 3), 255, 0).astype(np.uint8)
+    pixels = np.broadcast_to(lines[:, None] if axis == 0 else lines, frame)[None].copy()
+    config = make_config(TINY | {"scales": (0.5, 1.0), "augment": "none"})
+    matrix = torch.eye(3, dtype=torch.float64)[None]
+    shown = unlabelled.unlabelled(["a"], [("right", "tip")], False, None)
+    where = canvas.Canvas(pixels, matrix, np.array([frame]))
+    return batches.Feed(shown, where, config, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("scale", [0.5, 0.4, 0.25])
+def test_lines_finer_than_a_small_scales_pixels_become_grey(axis, scale):
+    (image,) = stripes(axis).batch(np.array([0]), scale=scale).images[:, 0]
+    inside = image[1:-1, 1:-1]
+    assert inside.abs().max() < 1.1, "from -2, black, to 2, white: the lines have become others"
+    assert inside.mean().abs() < 0.15
+
+
+def test_pictures_at_their_own_size_are_not_averaged_first():
+    feed = stripes(1)
+    assert [feed._block(scale) for scale in (1.0, 1.5, 0.75, 0.5, 0.25)] == [1, 1, 2, 2, 4]
+    small = dataclasses.replace(feed.canvas, pixels=feed.canvas.pixels[:, ::2, ::2])
+    feed = batches.Feed(feed.samples, small, feed.config, feed.device)
+    assert [feed._block(scale) for scale in (1.0, 0.5, 0.4)] == [1, 1, 2]
 
 
 @pytest.mark.parametrize(
