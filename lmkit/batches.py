@@ -15,7 +15,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.profiler import record_function as span
 
 from lmkit.augment import (
     displaced,
@@ -32,6 +31,7 @@ from lmkit.exposure import cutout, intensity
 from lmkit.fields import InputError
 from lmkit.geometry import Size, apply, block_matrix, fit_matrix, mirror_matrix, scale_matrix
 from lmkit.samples import Samples
+from lmkit.spans import span
 
 MIDDLE_GREY, GREY_UNIT = 127.5, 64  # what becomes 0 and 1 for the network
 OVERSAMPLE = 2.0  # canvas pixels per input pixel, so that one bilinear sample does not alias

@@ -1,4 +1,8 @@
-"""How long a run trains, and how fast it learns: epochs, time, early stop, learning rate."""
+"""How long a run trains, and how fast it learns: epochs, time, early stop, learning rate.
+
+With a number of epochs all of it follows from the settings, so that a run made again is the same to
+the last bit (CPU, as many threads). With `max_minutes` it follows the clock, and is not.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.autograd.profiler import record_function as span
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
@@ -30,6 +29,7 @@ from lmkit.model import build, plain_weights
 from lmkit.parameters import settings_hash
 from lmkit.samples import Samples
 from lmkit.schedule import Course, planned_epochs, stalled
+from lmkit.spans import span
 from lmkit.targets import loss_over, targets_of
 
 
@@ -49,8 +49,8 @@ def fit(
         canvas: of the samples' dataset.
         folder: a run folder; after every epoch it holds checkpoint.pt, history.csv and, of the
             best epoch by validation MRE, model.safetensors. Where a checkpoint is found, training
-            goes on from it, to the same weights as if never stopped (CPU, float32; not with
-            max_minutes, which plans by the clock).
+            goes on from it, to the same weights as if never stopped (CPU; not with max_minutes,
+            whose schedule follows the clock).
         on_epoch: called with the history after every epoch.
         log: one line an epoch: training and validation loss; validation MRE, median and SDR at 2,
             2.5, 3 and 4 mm; learning rate; images per second.

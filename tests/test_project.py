@@ -32,7 +32,7 @@ ORDER = [  # each file imports only from files above it
     "audit_sets audit_shape audit_model audit_causes audit_others audit parameters",
     "grid contrasts verdicts",
     "trust error_parts shape_prior audit_views audit_slips audit_hypotheses audit_predictions",
-    "memory batches targets inference redraws rationale checkpoints schedule train runs",
+    "memory spans batches targets inference redraws rationale checkpoints schedule train runs",
     "unlabelled evaluate records predict export stages folds ensembles cases",
     "agreement_figures agreement observer comparisons",
     "benchmark sidebyside planning ablation sweep_task machines sweep_cost findings evidence",
