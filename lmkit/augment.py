@@ -94,7 +94,7 @@ def warp(images: Tensor, matrix: Tensor, size: Size, displacement: Tensor | None
     # grid_sample wants, on [-1, 1] from edge to edge, the way back from output to image
     back = _to_unit(images.shape[-2:]) @ torch.linalg.inv(matrix.double().cpu())
     dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
-    theta = back[:, :2].to(images.device, dtype)
+    theta = to_device(back[:, :2].to(dtype), images.device)
     x, y = (torch.arange(n, device=images.device, dtype=dtype) for n in size[::-1])
     along_x = x[:, None] * theta[:, None, None, :, 0]  # (B, 1, W, 2)
     along_y = y[:, None, None] * theta[:, None, None, :, 1] + theta[:, None, None, :, 2]
@@ -109,6 +109,17 @@ def warp(images: Tensor, matrix: Tensor, size: Size, displacement: Tensor | None
         pixels = images[part].to(dtype)
         moved.append(F.grid_sample(pixels, grid, padding_mode="zeros", align_corners=False))
     return torch.cat(moved)
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """The values there; on a GPU a copy from pinned memory, which nothing waits for.
+
+    From other memory even a matrix is copied only once all that was computed before is done. The
+    GPU's part was written without one at hand.
+    """
+    if device.type != "cuda" or values.device.type != "cpu":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
 
 
 def in_cache(images: Tensor) -> list[slice]:

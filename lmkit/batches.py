@@ -7,22 +7,31 @@ between them, so a picture is interpolated once and its points move by the same 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.profiler import record_function as span
 
-from lmkit.augment import displaced, random_affine, random_elastic, random_mirror, warp
+from lmkit.augment import (
+    displaced,
+    random_affine,
+    random_elastic,
+    random_mirror,
+    to_device,
+    warp,
+)
 from lmkit.canvas import Canvas, open_canvas
 from lmkit.config import RunConfig
 from lmkit.data import Dataset
 from lmkit.exposure import cutout, intensity
 from lmkit.fields import InputError
-from lmkit.geometry import Size, apply, fit_matrix, mirror_matrix, scale_matrix
+from lmkit.geometry import Size, apply, block_matrix, fit_matrix, mirror_matrix, scale_matrix
 from lmkit.samples import Samples
+from lmkit.spans import span
 
 MIDDLE_GREY, GREY_UNIT = 127.5, 64  # what becomes 0 and 1 for the network
 OVERSAMPLE = 2.0  # canvas pixels per input pixel, so that one bilinear sample does not alias
@@ -188,16 +197,24 @@ class Feed:
         edge = torch.tensor([size[1], size[0]]) - 0.5
         outside = ((points < -0.5) | (points > edge)).any(-1, keepdim=True)
         points = points.masked_fill(outside, torch.nan).float()
-        pixels = self._on_device(self.canvas.batch(self.samples.index[rows]))
-        images = warp(pixels, resized @ self.canvas_to_input[rows], size, displacement)
+        pixels = to_device(self.canvas.batch(self.samples.index[rows]), self.device)
+        to_size = resized @ self.canvas_to_input[rows]
+        if (block := self._block(scale)) > 1:
+            pixels = F.avg_pool2d(pixels.float(), block, ceil_mode=True)
+            to_size = to_size @ torch.linalg.inv(block_matrix(block))
+        images = warp(pixels, to_size, size, displacement)
         images = normalised(self._altered(images, kinds, generator))
         spacing_mm = torch.from_numpy(self.samples.spacing_mm[rows])
-        return Batch(images, self._on_device(points), to_input, spacing_mm)
+        return Batch(images, to_device(points, self.device), to_input, spacing_mm)
 
-    def _on_device(self, values: Tensor) -> Tensor:
-        """A copy on the device; on a GPU from pinned memory, so that it overlaps with computing."""
-        pinned = values.pin_memory() if self.device.type == "cuda" else values
-        return pinned.to(self.device, non_blocking=True)
+    def _block(self, scale: float) -> int:
+        """Side of the squares of canvas pixels that are averaged before a picture is drawn smaller
+        than the input, so that a sample of it has OVERSAMPLE of them at most to look at."""
+        if scale >= 1:
+            return 1
+        frame = self.canvas.pixels.shape[1:]
+        most = max(n / m for n, m in zip(frame, self.config.input_hw, strict=True)) / scale
+        return math.ceil(most / OVERSAMPLE - 0.01)  # sizes are rounded to pixels
 
     def _altered(
         self, images: Tensor, kinds: list[str], generator: torch.Generator | None

@@ -2,8 +2,8 @@
 
 Every measurement is one call of `measure` in a process of its own (`in_process`), so that peak
 memory is the recipe's and nothing is warm from the one before. What is timed is the code that runs:
-`train.train_epoch` for training, `inference.infer` for prediction. Times drift on shared machines;
-compare ratios of one run.
+`train.train_epoch` for training, `inference.infer` for prediction, in the detail that
+`evaluate.predict` wants. Times drift on shared machines; compare ratios of one run.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 from lmkit.batches import Feed, canvas_for, canvas_frame
 from lmkit.canvas import Canvas, map_canvas
@@ -33,11 +32,12 @@ from lmkit.geometry import fit_matrix
 from lmkit.inference import infer, pick_device, pick_precision
 from lmkit.parameters import configure
 from lmkit.samples import Samples, line_up
+from lmkit.spans import watching
 from lmkit.sweep_task import THREADS
 from lmkit.train import start, train_epoch
 
 PARTS = ("images and points", "forward", "targets and loss", "backward", "optimiser")
-MOST_STEPS = 100
+LEAST_STEPS, MOST_STEPS = 3, 100
 SOURCE_HW = (600, 1100)  # of made-up images
 
 
@@ -48,11 +48,12 @@ def measure(
 
     Args:
         config: the settings; its dataset gives the images.
-        seconds: for training steps, and half of it for prediction; at least one step of each.
+        seconds: for training steps, and half of it for prediction; at least LEAST_STEPS of each.
         made_up: images and landmarks of a made-up dataset instead, for how cost grows.
-    Returns: train_images_per_s and predict_ms (an image), medians; steps timed; batch_size;
-        label_sets, in an epoch; parameters; precision; base_mb and peak_mb, resident memory before
-        and at most; grown_mb, from the first step to the last; shares of a step by part.
+    Returns: train_images_per_s and predict_ms (an image), medians; steps and predict_steps, how
+        many were timed, after one that is not; batch_size; label_sets, in an epoch; parameters;
+        precision; base_mb and peak_mb, resident memory before and at most; grown_mb, over the timed
+        training steps; gpu_peak_mb, torch's on a GPU, 0 without one; shares of a step by part.
     """
     with tempfile.TemporaryDirectory() as folder:
         if made_up is None:
@@ -73,16 +74,21 @@ def _measure(config: RunConfig, samples: Samples, canvas: Canvas, seconds: float
         rows = np.take(turns, np.arange(step * size, (step + 1) * size), mode="wrap")
         return Feed(samples.take(rows), canvas, config, device)
 
-    train_epoch(state, feed(0, 2), config)  # the first step also compiles and allocates
+    def step(i: int) -> None:
+        train_epoch(state, feed(i, config.batch_size), config)
+
+    step(0)  # the first one also compiles and allocates, for batches of this size
     start_mb = _now_mb()
-    took = _repeat(lambda i: train_epoch(state, feed(i, config.batch_size), config), seconds)
+    took, shares = _timed(step, seconds, device)
     grown_mb = _now_mb() - start_mb
     shown = feed(0, max(8, config.batch_size))
-    guessed = _repeat(lambda i: infer(state.model, shown), seconds / 2)
+    infer(state.model, shown, detail=True)
+    guessed = _repeat(lambda _: infer(state.model, shown, detail=True), seconds / 2)
     return {
         "train_images_per_s": config.batch_size / float(np.median(took)),
         "predict_ms": 1000 * float(np.median(guessed)) / len(shown),
         "steps": len(took),
+        "predict_steps": len(guessed),
         "batch_size": config.batch_size,
         "label_sets": len(samples),
         "parameters": sum(w.numel() for w in state.model.parameters()),
@@ -90,33 +96,41 @@ def _measure(config: RunConfig, samples: Samples, canvas: Canvas, seconds: float
         "base_mb": base_mb,
         "peak_mb": _peak_mb(),
         "grown_mb": grown_mb,
-        "shares": _shares(lambda: train_epoch(state, feed(0, config.batch_size), config)),
+        "gpu_peak_mb": torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else 0.0,
+        "shares": {part: shares.get(part, 0.0) for part in PARTS},
     }
 
 
-def _repeat(call: Any, seconds: float) -> list[float]:
-    """Times of calls, s, until the seconds are over; a first one always."""
+def _timed(
+    step: Callable[[int], None], seconds: float, device: torch.device
+) -> tuple[list[float], dict[str, float]]:
+    """Times of training steps, s, and the share of each of their parts, in [0, 1].
+
+    On a CPU of the same steps; on a GPU of others, for there watching takes time.
+    """
+    if device.type == "cpu":
+        with watching(device) as watch:
+            return _repeat(step, seconds), watch.shares()
+    took = _repeat(step, seconds)
+    with watching(device) as watch:
+        _repeat(step, seconds / 2)
+    return took, watch.shares()
+
+
+def _repeat(call: Callable[[int], object], seconds: float) -> list[float]:
+    """Times of calls, s, until the seconds are over; LEAST_STEPS to MOST_STEPS of them."""
     took: list[float] = []
-    while not took or (sum(took) < seconds and len(took) < MOST_STEPS):
+    while len(took) < LEAST_STEPS or (sum(took) < seconds and len(took) < MOST_STEPS):
         began = time.perf_counter()
         call(len(took))
         took.append(time.perf_counter() - began)
     return took
 
 
-def _shares(step: Any) -> dict[str, float]:
-    """Share of a training step's time that goes into each of PARTS, in [0, 1]."""
-    with profile(activities=[ProfilerActivity.CPU]) as found:
-        step()
-    spent = {e.key: e.cpu_time_total for e in found.key_averages() if e.key in PARTS}
-    return {part: spent.get(part, 0.0) / sum(spent.values()) for part in PARTS}
-
-
 def _peak_mb() -> float:
-    """Most memory that this process has held, MB; on CUDA torch's own figure on top."""
+    """Most memory that this process has held, MB; a GPU's is not among it."""
     kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    cuda = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-    return kb / (1024**2 if sys.platform == "darwin" else 1024) + cuda / 2**20
+    return kb / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def _now_mb() -> float:
@@ -148,6 +162,7 @@ def _made_up(
         patients=names,
         images=names,
         spacing_mm=np.ones((images, 2)),
+        partner=np.arange(landmarks),  # for a recipe that mirrors: any map will do
     )
     return samples, canvas
 

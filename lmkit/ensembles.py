@@ -31,7 +31,8 @@ from lmkit.samples import line_up
 from lmkit.stages import open_test_split
 
 SAME_MAPS = [  # settings that two runs must share for their maps to be averaged pixel by pixel
-    *("input_hw", "keep_aspect", "stem_stride", "target", "sigma_px", "sigma_mm", "sigma_schedule"),
+    *("model", "input_hw", "keep_aspect", "stem_stride", "coarse_stride"),
+    *("target", "sigma_px", "sigma_mm", "sigma_schedule"),
     *("amplitude", "learn_sigma", "hold_peak", "loss", "decoder", "soft_beta", "tta"),
 ]
 KEYS = ["split", "image", "patient", "side", "landmark"]
@@ -110,9 +111,10 @@ def _by_maps(
     runs: Sequence[Run], dataset: Dataset, by: str, log: Callable[[str], None]
 ) -> pd.DataFrame:
     first = runs[0].config
+    unused = {"coarse_stride"} if first.model != "cascade" else set()
     for run in runs[1:]:
         for key in SAME_MAPS:
-            if getattr(run.config, key) != getattr(first, key):
+            if key not in unused and getattr(run.config, key) != getattr(first, key):
                 raise InputError(
                     f"by: expected maps of the same kind, got {runs[0].folder.name} with {key} "
                     f"{getattr(first, key)} and {run.folder.name} with "

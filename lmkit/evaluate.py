@@ -12,20 +12,20 @@ import torch
 from torch import nn
 
 from lmkit import losses
-from lmkit.batches import Batch, Feed, canvas_frame, source_to_input
-from lmkit.canvas import Canvas, fit_image
+from lmkit.batches import Batch, Feed, source_to_input
+from lmkit.canvas import Canvas
 from lmkit.config import RunConfig
 from lmkit.fields import InputError
-from lmkit.geometry import apply, fit_matrix
-from lmkit.images import read_image, to_uint8
+from lmkit.geometry import apply
 from lmkit.inference import Inferred, infer, pick_device, points_of
 from lmkit.measures import spacing_of
 from lmkit.metrics import error_matrix, radial_error_mm, summarise, table
-from lmkit.runs import Run, load_run
+from lmkit.runs import Run, load_run, on_device
 from lmkit.samples import Samples
 from lmkit.stats import bootstrap_intervals
 from lmkit.targets import target_of
 from lmkit.trust import apply_trust
+from lmkit.unlabelled import canvases, unlabelled
 
 CHUNK = 32  # image files in memory at a time
 OF_FILES = [
@@ -34,20 +34,24 @@ OF_FILES = [
 ]
 
 
-def predict(run: Run | str | Path, files: Sequence[str | Path]) -> pd.DataFrame:
+def predict(
+    run: Run | str | Path, files: Sequence[str | Path], device: str | None = None
+) -> pd.DataFrame:
     """Where a run's model sees its landmarks in image files.
 
     Args:
         run: finished, or its folder.
         files: readable images, of any size; memory does not grow with their number.
+        device: see `runs.on_device`.
     Returns: image (the path as given), side, landmark, x, y (pixels of the stored image), peak
         (confidence in [0, 1]), second_x, second_y, second_share (the map's next mode); and what the
         run's validation patients say of it: risk, p_fail (probability of an error over 4 mm), trust
         (bool), radius_mm (holds the truth in 90 %); a row per landmark, for `both` and `joint` of
         both sides.
-    Raises: InputError for an unfinished run, no files, or a file that is no image.
+    Raises: InputError for an unfinished run, no files, a file that is no image, or a device that
+        is not there.
     """
-    run = run if isinstance(run, Run) else load_run(run)
+    run = on_device(run if isinstance(run, Run) else load_run(run), device)
     if not run.finished:
         raise InputError(f"{run.folder}: expected a finished run, got one without metrics.json")
     if not files:
@@ -72,33 +76,14 @@ def maps_drawn(run: Run) -> list[tuple[str, str]]:
 def _predict_chunk(
     model: nn.Module, run: Run, landmarks: list[tuple[str, str]], files: list[str]
 ) -> pd.DataFrame:
-    config, partner = run.config, run.about.get("partner")
-    pixels = [to_uint8(read_image(Path(file))) for file in files]
-    frame = canvas_frame({image.shape for image in pixels}, config)
-    canvas = Canvas(
-        np.stack([fit_image(image, frame, config.keep_aspect) for image in pixels]),
-        torch.stack([fit_matrix(image.shape, frame, config.keep_aspect) for image in pixels]),
-        np.array([image.shape for image in pixels]),
-    )
-    mirrored = [False, True] if config.side == "both" else [False]
-    index = np.repeat(np.arange(len(files)), len(mirrored))
-    flip = np.tile(mirrored, len(files))
-    n, n_maps = len(index), len(landmarks)
-    side = np.array([[name for name, _ in landmarks]] * n, dtype=object)
-    side[flip] = "left"
-    samples = Samples(
-        index=index,
-        mirrored=flip,
-        points=np.full((n, n_maps, 2), np.nan),
-        sides=side,
-        landmarks=tuple(name for _, name in landmarks),
-        splits=np.full(n, ""),
-        patients=np.full(n, ""),
-        images=np.array(files, dtype=object)[index],
-        spacing_mm=np.ones((n, 2)),
-        partner=None if partner is None else np.array(partner),
-    )
-    table = predict_samples(model, config, samples, canvas)
+    """Rows of some files, in their order."""
+    config, parts = run.config, []
+    for numbers, canvas in canvases(files, config):
+        shown = [files[i] for i in numbers]
+        samples = unlabelled(shown, landmarks, config.side == "both", run.about.get("partner"))
+        table = predict_samples(model, config, samples, canvas)
+        parts.append(table.set_index(np.repeat(numbers, len(table) // len(numbers))))
+    table = pd.concat(parts).sort_index(kind="stable").reset_index(drop=True)
     table = table.drop(columns="ere_mm")  # in mm, and these images state no spacing
     if (rule := run.trust_rule) is not None:
         table = apply_trust(rule, table)

@@ -29,7 +29,7 @@ from lmkit.evaluate import maps_drawn
 from lmkit.fields import InputError
 from lmkit.files import atomic_path
 from lmkit.inference import activated, maps_of, members_of, points_of, window_sigma
-from lmkit.runs import Run, load_run
+from lmkit.runs import Run, load_run, on_device
 from lmkit.samples import line_up
 from lmkit.targets import target_of
 
@@ -45,7 +45,8 @@ class Graph(nn.Module):
     def __init__(self, run: Run) -> None:
         super().__init__()
         self.config = run.config.model_copy(update={"precision": "float32", "device": "cpu"})
-        self.members = nn.ModuleList(members_of(run.model().cpu()))
+        # an ONNX file knows no device: a run made on a GPU is written where there is none
+        self.members = nn.ModuleList(members_of(on_device(run, "cpu").model()))
         self.partner = run.about.get("partner")
         nowhere = Batch(
             torch.zeros(1, 1, *self.config.input_hw),

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lmkit.augment import in_cache
+from lmkit.augment import in_cache, to_device
 
 UNSEEN_PX = 0.2  # a narrower blur moves 4 millionths of a grey value to the next pixel
 NOISE = 1 << 22  # normal numbers that pictures take their noise from, each at a place of its own
@@ -39,7 +39,7 @@ def intensity(
     Returns: (B, 1, H, W), clipped to 0 to 255.
     """
     drawn = torch.rand(4, len(images), 1, 1, 1, generator=generator)
-    draw, (low, high) = drawn.to(images.device), (math.log(g) for g in gamma_range)
+    draw, (low, high) = to_device(drawn, images.device), (math.log(g) for g in gamma_range)
     gain = gain_range[0] + (gain_range[1] - gain_range[0]) * draw[1]
     gamma = torch.exp(low + (high - low) * draw[0])
     factor = torch.log2(255 * gain) - gamma * math.log2(255)  # of 255 * gain * (v / 255) ** gamma
@@ -116,7 +116,7 @@ def cutout(images: Tensor, *, holes: int, size_frac: float, generator: torch.Gen
     """
     n, height, width = len(images), images.shape[-2], images.shape[-1]
     for _ in range(holes):
-        draw = torch.rand(5, n, 1, 1, 1, generator=generator).to(images.device)
+        draw = to_device(torch.rand(5, n, 1, 1, 1, generator=generator), images.device)
         x = torch.arange(width, device=images.device)
         y = torch.arange(height, device=images.device).unsqueeze(-1)
         inside_x = (x - draw[0] * width).abs() <= draw[2] * size_frac * width / 2

@@ -78,7 +78,7 @@ def run_table(plan: Plan) -> pd.DataFrame:
 
 def _times(run: Planned) -> dict[str, float]:
     history = load_run(run.folder).history
-    train_s = history["seconds"].sum() * run.config.ensemble  # an ensemble's history is the mean
+    train_s = history["seconds"].sum()  # of all members of an ensemble
     found = {"epochs": len(history), "train_min": train_s / 60}
     path = run.folder / TIMES
     if path.exists():

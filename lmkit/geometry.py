@@ -24,6 +24,16 @@ def resize_matrix(size: Size, new_size: Size) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
+def block_matrix(side: int) -> Tensor:
+    """From pixels to squares of `side` x `side` of them: (c + 0.5) / side - 0.5.
+
+    Returns: (3, 3) float64.
+    """
+    shift = 0.5 / side - 0.5
+    rows = [[1 / side, 0, shift], [0, 1 / side, shift], [0, 0, 1]]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
 def scale_matrix(size: Size, frame: Size, scale: float) -> Tensor:
     """Scale an image by one factor and centre it in a frame. Returns: (3, 3) float64."""
     (height, width), (frame_h, frame_w) = size, frame

@@ -27,7 +27,7 @@ def render(
         points: (B, L, 2) xy, heatmap pixels, pixel centres at integers; NaN = not annotated.
         size: (H, W), pixels.
         sigma: standard deviation, heatmap pixels, > 0: one for all, or a tensor that broadcasts to
-            (B, L, 2), along x and along y.
+            (B, L, 2), along x and along y; on a GPU its values are not looked at.
         amplitude: `target=peak`: the value at the landmark itself. `target=mass`: the height of a
             delta at the rounded landmark before a normalised Gaussian blur, cut at radius
             int(sigma + 0.5) and reflected at the borders; 1000 becomes 30.7 at sigma 3.
@@ -57,7 +57,9 @@ def render(
 def _sigma_of(sigma: float | Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     """(B, L) or scalar sigma along x and along y. Raises: ValueError."""
     widths = torch.as_tensor(sigma, dtype=points.dtype, device=points.device)
-    if not bool((widths > 0).all()):
+    # of a tensor on a GPU one cannot know without waiting until all before it is computed
+    known = not isinstance(sigma, Tensor) or sigma.device.type == "cpu"
+    if known and not (torch.as_tensor(sigma) > 0).all():
         raise ValueError(f"sigma: expected > 0, got {widths.min().item()}")
     if widths.ndim == 0:
         return widths, widths

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -29,12 +32,48 @@ def pick_device(config: RunConfig) -> torch.device:
 
 
 def pick_precision(config: RunConfig, device: torch.device) -> str:
-    """float32 or bf16: what `config.precision` means on this device."""
+    """float32 or bf16: what `config.precision` means on this device; auto is bf16 where the device
+    computes in it, and not where it only imitates it, which is slower than float32."""
     if config.precision != "auto":
         return config.precision
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bf16" if _cpu_has_bf16() else "float32"
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the CPU has instructions for bf16 and torch a library that uses them.
+
+    torch's probes are not public and not in every build (macOS has none): one that is missing says
+    no. oneDNN's own also says yes of x86 that imitates bf16, so only ARM is asked that way.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return False
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        probe = getattr(torch.cpu, name, None)
+        if probe is not None and probe():
+            return True
+    if platform.machine().lower() not in ("aarch64", "arm64"):
+        return False
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):
+        return False
+
+
+@contextmanager
+def true_float32(config: RunConfig, device: torch.device) -> Iterator[None]:
+    """Where the arithmetic is float32, convolutions on a GPU compute in it: cuDNN's default there
+    is TF32, with 10 of its 23 bits. Written without a GPU at hand."""
+    if device.type != "cuda" or pick_precision(config, device) != "float32":
+        yield
+        return
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def maps_of(model: Network, images: Tensor, config: RunConfig) -> Tensor:
@@ -47,9 +86,8 @@ def levels_of(model: Network, images: Tensor, config: RunConfig) -> list[tuple[T
     float32 with its input pixels per heatmap pixel; in the run's precision."""
     device = images.device
     images = images.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(
-        device.type, torch.bfloat16, enabled=pick_precision(config, device) == "bf16"
-    ):
+    half = pick_precision(config, device) == "bf16"
+    with true_float32(config, device), torch.autocast(device.type, torch.bfloat16, enabled=half):
         return [(maps.float(), stride) for maps, stride in model.levels(images)]
 
 

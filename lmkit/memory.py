@@ -23,6 +23,7 @@ SIGNS = (  # what torch, oneDNN and CUDA say; only some of them raise a class of
     "out of memory",
     "could not create a",  # memory object, primitive: oneDNN
     "bad_alloc",
+    "status_alloc_failed",  # cuDNN, cuBLAS
 )
 
 

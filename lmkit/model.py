@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lmkit.cascade import Cascade
 from lmkit.config import RunConfig
+from lmkit.geometry import block_matrix
 from lmkit.unet import UNet
 
 Network = UNet | Cascade
@@ -42,6 +43,4 @@ def plain_weights(model: nn.Module) -> dict[str, Tensor]:
 
 def heatmap_matrix(stride: int) -> Tensor:
     """(3, 3) float64: from input pixels to heatmap pixels, (c + 0.5) / s - 0.5."""
-    shift = 0.5 / stride - 0.5
-    rows = [[1 / stride, 0, shift], [0, 1 / stride, shift], [0, 0, 1]]
-    return torch.tensor(rows, dtype=torch.float64)
+    return block_matrix(stride)

@@ -52,15 +52,16 @@ def expected_radius_mm(maps: Tensor, points: Tensor, mm_per_px: Tensor) -> Tenso
     Source: the expected radial error of McCouat and Voiculescu 2022, CVPR ("Contour-hugging
         heatmaps"), of a map made a distribution by its positive part.
     """
-    height, width = maps.shape[-2:]
-    top = maps.amax((-2, -1), keepdim=True).clamp(min=1e-12)
-    mass = torch.where(maps >= LOWEST * top, maps, 0).clamp(min=0).flatten(-2)
-    y, x = torch.meshgrid(
-        torch.arange(height, device=maps.device), torch.arange(width, device=maps.device),
-        indexing="ij",
-    )  # fmt: skip
-    grid = torch.stack([x, y], -1).flatten(0, 1).to(maps.dtype)  # (HW, 2)
-    step = grid - points.to(maps).unsqueeze(-2)  # (B, L, HW, 2)
-    distance = (step @ mm_per_px.to(maps)[:, None].transpose(-1, -2)).norm(dim=-1)
-    total = mass.sum(-1)
-    return torch.where(total > 0, (mass * distance).sum(-1) / total, torch.nan)
+    flat = maps.flatten(0, 1).flatten(1)  # (B * L, HW)
+    top = flat.amax(-1, keepdim=True).clamp(min=1e-12)
+    # a map is nearly all background: distances are computed of the few pixels that count
+    owner, pixel = (flat >= LOWEST * top).nonzero(as_tuple=True)
+    mass = flat[owner, pixel].double()  # summed one by one, where float32 would lose digits
+    xy = torch.stack([pixel % maps.shape[-1], pixel // maps.shape[-1]], -1)  # (N, 2)
+    step = (xy - points.to(xy.device).flatten(0, 1)[owner]).to(maps)
+    to_mm = mm_per_px.to(maps).repeat_interleave(maps.shape[1], 0)  # (B * L, 2, 2)
+    distance = (to_mm[owner] * step.unsqueeze(-2)).sum(-1).norm(dim=-1)
+    total, moment = (
+        mass.new_zeros(len(flat)).index_add_(0, owner, part) for part in (mass, mass * distance)
+    )
+    return torch.where(total > 0, moment / total, torch.nan).to(maps.dtype).view(maps.shape[:2])

@@ -84,13 +84,14 @@ def growth(axes: np.ndarray, measured: Mapping[str, Sequence[Mapping[str, Any]]]
 
     Args:
         axes: (3, number of what grows): rows trained images per second, ms per predicted image and
-            peak memory, MB.
+            peak memory, MB: the GPU's where there is one, else the process's.
         measured: what grows -> measurements, each with its value under that name.
     """
+    on_gpu = any(m.get("gpu_peak_mb") for found in measured.values() for m in found)
     rows = (
         ("trained images/s", "train_images_per_s"),
         ("prediction, ms/image", "predict_ms"),
-        ("peak memory, MB", "peak_mb"),
+        ("peak GPU memory, MB", "gpu_peak_mb") if on_gpu else ("peak memory, MB", "peak_mb"),
     )
     labels = {"images": "images", "landmarks": "landmarks", "size": "input, megapixels"}
     for column, (what, found) in zip(axes.T, measured.items(), strict=True):

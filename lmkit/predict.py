@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lmkit.choices import DEVICES
 from lmkit.evaluate import predict
 from lmkit.fields import InputError
 from lmkit.files import atomic_path
@@ -34,10 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run", help="a run folder")
     parser.add_argument("images", nargs="+", help="image files, or folders of them")
     parser.add_argument("-o", "--output", default="landmarks.csv", help="CSV to write")
+    parser.add_argument(
+        "--device", choices=DEVICES, help="the run's own when not given, auto where that is missing"
+    )
     given = parser.parse_args(arguments)
     try:
         files = [file for path in given.images for file in image_files(path)]
-        table = predict(given.run, files)
+        table = predict(given.run, files, given.device)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -112,12 +112,14 @@ def write_scores(run: Run, predictions: pd.DataFrame) -> None:
 def write_members(
     run: Run, members: Sequence[nn.Module], histories: Sequence[pd.DataFrame]
 ) -> None:
-    """model.safetensors of an ensemble, names led by the member's number, and history.csv."""
+    """model.safetensors of an ensemble, names led by the member's number, and history.csv: the
+    members' mean of every epoch, but their `seconds` summed, for that is what it took."""
     with atomic_path(run.folder / "model.safetensors") as part:
         part.write_bytes(save(plain_weights(nn.ModuleList(members))))
-    mean = pd.concat(histories).groupby("epoch", as_index=False).mean()
+    epochs = pd.concat(histories).groupby("epoch")
+    history = epochs.mean().assign(seconds=epochs["seconds"].sum()).reset_index()
     with atomic_path(run.folder / "history.csv") as part:
-        mean.to_csv(part, index=False)
+        history.to_csv(part, index=False)
 
 
 def git_commit() -> str:

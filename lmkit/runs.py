@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from lmkit.choices import DEVICES
 from lmkit.config import RunConfig, make_config
 from lmkit.data import Dataset
 from lmkit.fields import InputError
@@ -188,6 +189,24 @@ def here(run: Run, config: RunConfig, dataset: Dataset) -> Run:
         )
     now = {key: getattr(config, key) for key in ("dataset", "outputs", "device")}
     return replace(run, config=run.config.model_copy(update=now))
+
+
+def on_device(run: Run, device: str | None = None) -> Run:
+    """The run with its network on a device.
+
+    Args:
+        device: auto, cpu or cuda; None = the run's own, or auto where that is a GPU and there is
+            none, so that a run made on one opens on a laptop.
+    Raises: InputError for another name, or cuda without a GPU.
+    """
+    if device is None:
+        missing = run.config.device == "cuda" and not torch.cuda.is_available()
+        device = "auto" if missing else run.config.device
+    if device not in DEVICES:
+        raise InputError(f"device: expected {' | '.join(DEVICES)}, got {device!r}")
+    there = replace(run, config=run.config.model_copy(update={"device": device}))
+    pick_device(there.config)  # says at once that there is none
+    return there
 
 
 def other_side(run: Run) -> Run | None:

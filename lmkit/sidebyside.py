@@ -7,8 +7,9 @@ its own; then the recipe is trained for some minutes, to see what they buy.
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,11 @@ def label(config: RunConfig) -> str:
     return Path(config.preset).stem
 
 
+def at_batch(config: RunConfig, size: int) -> str:
+    """What it is called at a batch size: by no other name where that is its own."""
+    return label(config) if size == config.batch_size else f"{label(config)}, batch {size}"
+
+
 def recipes(config: RunConfig) -> dict[str, dict[str, Any]]:
     """Name -> settings of what is compared, all on the data of `config`."""
     data = config.model_dump(mode="json", include=set(DATA))
@@ -57,8 +63,7 @@ def recipes(config: RunConfig) -> dict[str, dict[str, Any]]:
         "before, batch 16": data | {"preset": "before", "batch_size": 16},
         "after": data | {"preset": "after"},
         label(config): own,
-        f"{label(config)}, batch 8": own | {"batch_size": 8},
-        f"{label(config)}, batch 16": own | {"batch_size": 16},
+        **{at_batch(config, size): own | {"batch_size": size} for size in (8, 16)},
     }
 
 
@@ -80,37 +85,58 @@ def side_by_side(
         minutes: to train it for; measurements take about as long together, and the float32
             network of `before` a minute or two more.
         log: takes one line at a time.
-    Returns: what benchmark.json holds; read from there when it was measured before.
+    Returns: what benchmark.json holds; read from there when it was measured before. Each figure is
+        written as soon as it is known, and what is there is not measured again.
     Raises: InputError when a measurement fails.
     """
     folder = benchmark_folder(config, minutes)
     stored = folder / "benchmark.json"
-    if stored.exists():
+    found = _begun(stored, config, minutes)
+    if "train_ratio" in found:
         log(f"measured before, read from {folder.name}")
-        return json.loads(stored.read_text(encoding="utf-8"))
-    measured = {}
+        return found
     for name, settings in recipes(config).items():
-        log(f"measuring {name}")
-        measured[name] = in_process(settings, 60 * SHARE * minutes)
+        if name not in found["recipes"]:
+            log(f"measuring {name}")
+            found["recipes"][name] = in_process(settings, 60 * SHARE * minutes)
+            write_json(stored, found)
     log(f"measuring how {label(config)} grows")
-    growth = grow(config, 60 * SHARE * minutes / 2)
+    for _ in grow(config, 60 * SHARE * minutes / 2, found["growth"]):
+        write_json(stored, found)
     trained = train_run(timed(config, minutes), log=log)
-    found = {
+    found |= _bought(config, trained, found["recipes"])
+    write_json(stored, found)
+    return found
+
+
+def _begun(stored: Path, config: RunConfig, minutes: float) -> dict[str, Any]:
+    """What a benchmark.json holds; of one that was interrupted, what was measured on this machine
+    and with this code, and else nothing yet."""
+    about = _about(config)
+    found: dict[str, Any] = {}
+    if stored.exists():
+        found = json.loads(stored.read_text(encoding="utf-8"))
+    if "train_ratio" in found or {**found.get("about", {}), "date": about["date"]} == about:
+        return found
+    growth: dict[str, list[dict[str, Any]]] = {what: [] for what in GROWTH}
+    return {"recipes": {}, "growth": growth, "minutes": minutes, "about": about}
+
+
+def _bought(
+    config: RunConfig, trained: Run, measured: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
+    """What benchmark.json says of all measurements and of the run."""
+    curves = histories(config, trained, measured)
+    return {
         "train_ratio": ratio(measured, label(config), "train_images_per_s"),
         "inference_ratio": 1 / ratio(measured, label(config), "predict_ms"),
         "n_train": len(line_up(open_for(config), config.side).split("train")),
-        "recipes": measured,
-        "growth": growth,
-        "minutes": minutes,
         "run": trained.folder.name,
         "minutes_to_sdr_2mm": {
             name: {f"{goal:g}": when for goal, when in minutes_to(history, GOALS).items()}
-            for name, history in histories(config, trained, measured).items()
+            for name, history in curves.items()
         },
-        "about": _about(config),
     }
-    write_json(stored, found)
-    return found
 
 
 def timed(config: RunConfig, minutes: float) -> RunConfig:
@@ -123,22 +149,27 @@ def ratio(measured: Mapping[str, Mapping[str, float]], name: str, what: str) -> 
     return measured[name][what] / measured[OLD][what]
 
 
-def grow(config: RunConfig, seconds: float) -> dict[str, list[dict[str, Any]]]:
-    """Cost of a recipe on made-up data: what grows -> measurements, smallest first."""
+def grow(
+    config: RunConfig, seconds: float, found: dict[str, list[dict[str, Any]]]
+) -> Iterator[dict[str, Any]]:
+    """Cost of a recipe on made-up data, one measurement after the other.
+
+    Args:
+        found: what grows -> measurements, smallest first; those that are missing are added.
+    """
     settings = recipes(config)[label(config)]
     start = {what: int(GROWTH[what][0]) for what in ("images", "landmarks")}
-
-    def at(what: str, value: float) -> dict[str, Any]:
-        changed, made_up = settings, start
-        if what == "size":
-            changed = settings | {"input_hw": list(config.sized(value))}
-        else:
-            made_up = start | {what: int(value)}
-        found = in_process(changed, seconds, made_up)
-        height, width = changed["input_hw"]
-        return found | {what: height * width if what == "size" else value}
-
-    return {what: [at(what, value) for value in sorted(values)] for what, values in GROWTH.items()}
+    for what, values in GROWTH.items():
+        for value in sorted(values)[len(found[what]) :]:
+            changed, made_up = settings, start
+            if what == "size":
+                changed = settings | {"input_hw": list(config.sized(value))}
+            else:
+                made_up = start | {what: int(value)}
+            height, width = changed["input_hw"]
+            grown = {what: height * width if what == "size" else value}
+            found[what].append(in_process(changed, seconds, made_up) | grown)
+            yield found[what][-1]
 
 
 def histories(
@@ -200,7 +231,11 @@ def recipe_table(found: Mapping[str, Any]) -> pd.DataFrame:
             "faster": ratio(measured, name, "train_images_per_s"),
             "prediction, ms/image": m["predict_ms"],
             "prediction faster": 1 / ratio(measured, name, "predict_ms"),
+            "steps timed": m.get("steps", math.nan),  # files of before have fewer figures
+            "predictions timed": m.get("predict_steps", math.nan),
             "peak memory, MB": m["peak_mb"],
+            "grown while timed, MB": m.get("grown_mb", math.nan),
+            "GPU peak, MB": m.get("gpu_peak_mb", math.nan),
         }
     return pd.DataFrame.from_dict(rows, orient="index").round(2)
 

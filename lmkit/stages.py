@@ -68,7 +68,8 @@ def train_members(
     """Train what the run consists of: one network, or the members of an ensemble one by one.
 
     Member k has seed + k and its checkpoint, history and weights in members/<k>/; the run's own
-    history.csv is their mean, its model.safetensors all of their weights.
+    history.csv is their mean, but for its seconds, which are their sum; its model.safetensors
+    holds all of their weights.
     """
     config = run.config
     if config.ensemble == 1:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lmkit import heatmap, losses
+from lmkit.augment import to_device
 from lmkit.batches import Batch
 from lmkit.config import RunConfig
 from lmkit.geometry import apply
@@ -26,14 +27,14 @@ def target_of(
             pixels is one of these maps' pixels.
     """
     device, stride = batch.points.device, stride or config.stem_stride
-    points = apply(heatmap_matrix(stride).to(device), batch.points)
+    points = apply(to_device(heatmap_matrix(stride), device), batch.points)
     height, width = (size // stride for size in batch.images.shape[-2:])
     first = config.sigma_at(0)
     if sigma is None:
         sigma = torch.full((points.shape[1],), first, device=device)
     per_unit = torch.ones(1, 1, 2, device=device)  # heatmap pixels per unit of sigma
     if config.sigma_mm is not None:
-        per_unit = (batch.px_per_mm / stride).float().to(device).unsqueeze(1)
+        per_unit = to_device((batch.px_per_mm / stride).float(), device).unsqueeze(1)
     widths = sigma.unsqueeze(-1) * per_unit  # (1 or B, L, 2)
     area, energy = heatmap.profile_sums(widths.detach(), config.target)
     top = torch.full_like(area, config.amplitude)

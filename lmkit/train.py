@@ -12,7 +12,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.autograd.profiler import record_function as span
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
@@ -23,13 +22,14 @@ from lmkit.canvas import Canvas
 from lmkit.checkpoints import State, restore_state, save_state
 from lmkit.config import RunConfig
 from lmkit.fields import InputError
-from lmkit.inference import infer, levels_of, pick_device
+from lmkit.inference import infer, levels_of, pick_device, true_float32
 from lmkit.memory import Room, keep_freed
 from lmkit.metrics import radial_error_mm, summarise
 from lmkit.model import build, plain_weights
 from lmkit.parameters import settings_hash
 from lmkit.samples import Samples
-from lmkit.schedule import lr_factor, planned_epochs, stalled
+from lmkit.schedule import Course, planned_epochs, stalled
+from lmkit.spans import span
 from lmkit.targets import loss_over, targets_of
 
 
@@ -49,8 +49,8 @@ def fit(
         canvas: of the samples' dataset.
         folder: a run folder; after every epoch it holds checkpoint.pt, history.csv and, of the
             best epoch by validation MRE, model.safetensors. Where a checkpoint is found, training
-            goes on from it, to the same weights as if never stopped (CPU, float32; not with
-            max_minutes, which plans by the clock).
+            goes on from it, to the same weights as if never stopped (CPU; not with max_minutes,
+            whose schedule follows the clock).
         on_epoch: called with the history after every epoch.
         log: one line an epoch: training and validation loss; validation MRE, median and SDR at 2,
             2.5, 3 and 4 mm; learning rate; images per second.
@@ -120,20 +120,21 @@ def start(config: RunConfig, n_maps: int, device: torch.device) -> State:
 
 
 def train_epoch(state: State, feed: Feed, config: RunConfig) -> dict[str, float]:
-    """One pass over the training samples. The epoch's order and augmentation follow from its
-    number and the seed alone, so a resumed epoch is the epoch it would have been."""
+    """One pass over the training samples, or as far as `max_minutes` let it. Order and augmentation
+    follow from the epoch's number and the seed alone, so a resumed epoch is what it would have
+    been."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.epoch)
     if config.dropout:  # its masks come from the device's own generator
         torch.manual_seed(config.seed * 1_000_003 + state.epoch)
     loss_of, start = losses.build(config), time.perf_counter()
-    norms, total = [], torch.zeros((), device=feed.device)
+    norms, seen, total = [], 0, torch.zeros((), device=feed.device)
     model, (group,) = state.model.train(), state.optimiser.param_groups
     steps, lr = math.ceil(len(feed) / config.batch_size), group["lr"]
     cut = lr if state.scheduler is not None else config.lr  # what a plateau has made of lr
-    epochs = planned_epochs(config, state.history)
+    course = Course(config, state.history, steps)
     if config.sigma_schedule:
         for each in {model, state.judged}:
-            each.log_sigma.data.fill_(math.log(config.sigma_at(state.epoch, epochs)))
+            each.log_sigma.data.fill_(math.log(config.sigma_at(state.epoch, course.epochs)))
     batches = tqdm(
         feed.epoch(config.batch_size, generator),
         total=steps,
@@ -142,7 +143,7 @@ def train_epoch(state: State, feed: Feed, config: RunConfig) -> dict[str, float]
         disable=not sys.stderr.isatty(),  # a bar where a person watches, silence in a log
     )
     for step, batch in enumerate(batches):
-        lr = group["lr"] = cut * lr_factor(config, state.epoch + (step + 1) / steps, epochs)
+        lr = group["lr"] = cut * course.factor(step)
         loss = state.room.fit(len(batch), partial(gradients, state, batch, config, loss_of))
         with span("optimiser"):
             norms.append(_norm(model, config.clip_norm))
@@ -150,16 +151,19 @@ def train_epoch(state: State, feed: Feed, config: RunConfig) -> dict[str, float]
             if state.average is not None:
                 state.average.update_parameters(model)
         total += loss * len(batch)
+        seen += len(batch)
+        if course.over():
+            break
     group["lr"] = cut
     norm = torch.stack(norms).cpu()
     seconds = time.perf_counter() - start
     row = {
         "epoch": state.epoch + 1,
         "lr": lr,
-        "train_loss": total.item() / len(feed),
+        "train_loss": total.item() / seen,
         "grad_norm": norm.mean().item(),
         "clipped_fraction": (norm > (config.clip_norm or math.inf)).float().mean().item(),
-        "images_per_s": len(feed) / seconds,
+        "images_per_s": seen / seconds,
         "seconds": seconds,
     }
     check_finite(row, "train_loss", config)
@@ -205,7 +209,7 @@ def gradients(
             loss = loss_over(levels, targets, loss_of)
             if len(parts) > 1:
                 loss = loss * _share(batch, rows)
-        with span("backward"):
+        with span("backward"), true_float32(config, loss.device):
             loss.backward()
         total += loss.detach()
     return total

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import TINY
 
-from lmkit import benchmark, canvas, notebooks, sidebyside
+from lmkit import benchmark, canvas, files, notebooks, sidebyside, spans
 from lmkit.config import InputError, make_config
 from lmkit.parameters import configure
 
@@ -25,9 +25,61 @@ def test_a_measurement_times_training_and_prediction_and_splits_the_step(model):
     assert found["train_images_per_s"] > 0
     assert found["predict_ms"] > 0
     assert found["peak_mb"] >= found["base_mb"] > 10
+    assert min(found["steps"], found["predict_steps"]) >= 3
     assert list(found["shares"]) == list(benchmark.PARTS)
     assert sum(found["shares"].values()) == pytest.approx(1)
     assert min(found["shares"].values()) > 0, "a part of the step is not labelled any more"
+
+
+def test_what_is_timed_has_the_batch_and_the_detail_of_the_real_thing(monkeypatch):
+    trained, predicted = [], []
+    train_epoch, infer = benchmark.train_epoch, benchmark.infer
+
+    def train(state, feed, config):
+        trained.append(len(feed))
+        return train_epoch(state, feed, config)
+
+    def guess(model, feed, detail=False):
+        predicted.append((len(feed), detail))
+        return infer(model, feed, detail)
+
+    monkeypatch.setattr(benchmark, "train_epoch", train)
+    monkeypatch.setattr(benchmark, "infer", guess)
+    found = benchmark.measure(make_config(TINY), 1e-9, {"images": 7, "landmarks": 3})
+    assert trained == [3, 3, 3, 3], "a step to warm up, and three that count"
+    assert predicted == [(8, True)] * 4
+    assert (found["steps"], found["predict_steps"]) == (3, 3)
+
+
+def test_a_recipe_that_mirrors_is_measured_on_made_up_images():
+    mirrored = {"side": "joint", "augment": "mirror+affine", "tta": "mirror"}
+    found = benchmark.measure(make_config(TINY | mirrored), 1e-9, {"images": 7, "landmarks": 4})
+    assert found["train_images_per_s"] > 0
+
+
+def test_memory_of_a_gpu_is_told_beside_that_of_the_process(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda *_: 2**50)
+    assert benchmark._peak_mb() < 2**20
+
+
+def test_the_parts_of_a_step_are_timed_by_the_clock_and_only_where_watched(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(spans.time, "perf_counter", lambda: now[0])
+
+    def work(name, seconds):
+        with spans.span(name):
+            now[0] += seconds
+
+    work("forward", 5.0)
+    with spans.watching(torch.device("cpu")) as watch:
+        for _ in range(3):
+            work("forward", 1.0)
+            work("backward", 2.0)
+            now[0] += 7.0  # between the parts
+    work("forward", 5.0)
+    assert watch.seconds == {"forward": 3.0, "backward": 6.0}
+    assert watch.shares() == {"forward": pytest.approx(1 / 3), "backward": pytest.approx(2 / 3)}
 
 
 def test_a_dataset_is_measured_in_a_process_of_its_own(native):
@@ -111,6 +163,54 @@ def test_the_benchmark_is_written_once_and_then_read(tiny, tmp_path, monkeypatch
     assert table.loc["before, float32", "epoch, s"] == 4.0
     with pytest.raises(InputError, match="minutes: expected a number > 0, got 'ten'"):
         sidebyside.benchmark_folder(config, "ten")
+
+
+def test_a_recipe_is_measured_once_at_its_own_batch_size():
+    names = {size: list(sidebyside.recipes(configure({"batch_size": size}))) for size in (8, 16, 4)}
+    old = ["before, float32", "before", "before, batch 16", "after", "quick"]
+    assert names[8] == [*old, "quick, batch 16"]
+    assert names[16] == [*old, "quick, batch 8"]
+    assert names[4] == [*old, "quick, batch 8", "quick, batch 16"]
+    assert sidebyside.at_batch(configure({"batch_size": 8}), 8) == "quick"
+
+
+def test_a_benchmark_that_failed_keeps_what_it_measured(tiny, monkeypatch):
+    config = make_config(tiny | {"preset": "quick", "epochs": 1})
+    asked, quiet = [], {"log": lambda _line: None}
+
+    def measured(settings, seconds, made_up=None):
+        asked.append(settings)
+        if len(asked) in (3, 9):  # among the recipes, and among what grows
+            raise InputError("benchmark: expected figures, got: Killed")
+        return {
+            **{"train_images_per_s": float(len(asked)), "predict_ms": 1.0, "peak_mb": 300.0},
+            **{"batch_size": 8, "label_sets": 8, "precision": "bf16", "parameters": 1000},
+        }
+
+    monkeypatch.setattr(sidebyside, "in_process", measured)
+    for n in (3, 9):
+        with pytest.raises(InputError, match="Killed"):
+            sidebyside.side_by_side(config, 0.05, **quiet)
+        assert len(asked) == n
+    found = sidebyside.side_by_side(config, 0.05, **quiet)
+    recipes, grown = len(sidebyside.recipes(config)), sum(map(len, sidebyside.GROWTH.values()))
+    assert len(asked) == recipes + grown + 2, "measured again what was known"
+    assert found["recipes"]["before"]["train_images_per_s"] == 2.0
+    assert {what: len(many) for what, many in found["growth"].items()} == {
+        what: len(values) for what, values in sidebyside.GROWTH.items()
+    }
+    assert found["train_ratio"] > 0
+
+
+def test_what_another_machine_measured_is_not_mixed_in(tiny, monkeypatch):
+    config = make_config(tiny | {"preset": "quick", "epochs": 1})
+    stored = sidebyside.benchmark_folder(config, 0.05) / "benchmark.json"
+    begun = sidebyside._begun(stored, config, 0.05)
+    begun["recipes"] = {"before": {"train_images_per_s": 1.0}}
+    files.write_json(stored, begun)
+    assert sidebyside._begun(stored, config, 0.05)["recipes"]
+    files.write_json(stored, begun | {"about": begun["about"] | {"cpus": 512}})
+    assert sidebyside._begun(stored, config, 0.05)["recipes"] == {}
 
 
 def test_the_old_recipe_comes_from_a_run_at_hand_at_this_machines_pace(tiny):

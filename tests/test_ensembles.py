@@ -80,6 +80,27 @@ def test_maps_of_another_kind_are_not_averaged(two, settings):
     assert ensembles.join_runs(two[0], "a,c", "median", log=quiet).finished
 
 
+CASCADE = {"model": "cascade", "widths": (8, 12), "fine_widths": (8,), "epochs": 1}
+
+
+def test_maps_of_different_networks_are_not_averaged(two, settings):
+    small = {"coarse_stride": 2, "crop_px": 8}
+    other = {"coarse_stride": 4, "crop_px": 8}
+    for name, change in (("d", small), ("e", other)):
+        stages.train_run(make_config(settings | CASCADE | change | {"run": name}), log=quiet)
+    with pytest.raises(InputError, match=r"got a with model unet and d with cascade; join by mean"):
+        ensembles.join_runs(two[0], "a,d", "maps", log=quiet)
+    with pytest.raises(InputError, match=r"got d with coarse_stride 2 and e with 4; join by mean"):
+        ensembles.join_runs(two[0], "d,e", "maps", log=quiet)
+    assert ensembles.join_runs(two[0], "a,d", "mean", log=quiet).finished
+
+
+def test_a_setting_that_no_cascade_reads_keeps_no_maps_apart(two, settings):
+    other = make_config(settings | {"run": "f", "epochs": 1, "coarse_stride": 2})
+    stages.train_run(other, log=quiet)
+    assert ensembles.join_runs(two[0], "a,f", "maps", log=quiet).finished
+
+
 def test_an_unknown_way_to_join_is_named(two):
     with pytest.raises(InputError, match=r"by: expected maps \| mean \| median, got 'vote'"):
         ensembles.join_runs(two[0], "a,b", "vote", log=quiet)

@@ -45,6 +45,15 @@ def test_the_file_gives_the_points_that_torch_gives(tiny, tmp_path, settings):
         assert maps.shape == (n, run.about["n_maps"], 16, 32)
 
 
+def test_a_run_made_on_a_gpu_is_written_where_there_is_none(tiny, tmp_path):
+    run = stages.train_run(make_config(tiny), log=quiet)
+    path = run.folder / "config.yaml"
+    path.write_text(path.read_text().replace("device: cpu", "device: cuda", 1))
+    made = runs.load_run(run.folder)
+    assert made.config.device == "cuda"
+    assert export.export_onnx(made, tmp_path / "model.onnx")["images"] == 2
+
+
 def test_a_file_that_gives_other_points_is_not_left_behind(tiny, tmp_path, monkeypatch):
     run = stages.train_run(make_config(tiny), log=quiet)
     monkeypatch.setattr(export, "TOLERANCE_PX", -1.0)

@@ -71,3 +71,37 @@ def test_an_empty_map_has_no_expected_radius():
     assert (
         modes.expected_radius_mm(torch.zeros(1, 1, 4, 5), torch.zeros(1, 1, 2), step).isnan().all()
     )
+
+
+def radius_over_all_pixels(maps, points, mm_per_px):
+    """What the docstring says, with a distance for every pixel."""
+    mass = torch.where(maps >= modes.LOWEST * maps.amax((-2, -1), keepdim=True), maps, 0).clamp(0)
+    y, x = torch.meshgrid(torch.arange(H), torch.arange(W), indexing="ij")
+    away = torch.stack([x, y], -1) - points[:, :, None, None]  # (B, L, H, W, 2)
+    distance = torch.einsum("bij,blhwj->blhwi", mm_per_px, away).norm(dim=-1)
+    return (mass * distance).sum((-2, -1)) / mass.sum((-2, -1))
+
+
+def test_the_expected_radius_is_the_mean_over_all_pixels_that_count():
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(B, L, 2, generator=generator, dtype=torch.float64) * 30 + 4
+    maps = heatmap.render(points, (H, W), 2.5)
+    maps[0, 1] = torch.rand(H, W, generator=generator, dtype=torch.float64)  # all but background
+    maps[1, 0] -= 0.5  # its lowest values lie below zero
+    away = points + torch.randn(B, L, 2, generator=generator, dtype=torch.float64)
+    mm_per_px = 0.1 + torch.rand(B, 2, 2, generator=generator, dtype=torch.float64)
+    found = modes.expected_radius_mm(maps.float(), away, mm_per_px)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(
+        found.double(), radius_over_all_pixels(maps, away, mm_per_px), rtol=1e-5, atol=0
+    )
+
+
+def test_the_expected_radius_takes_no_distance_of_the_background(monkeypatch):
+    maps = heatmap.render(torch.tensor([[[28.0, 20.0]]]), (400, 600), 2.0)
+    taken, real = [], torch.Tensor.norm
+    monkeypatch.setattr(
+        torch.Tensor, "norm", lambda t, *a, **k: (taken.append(len(t)), real(t, *a, **k))[1]
+    )
+    modes.expected_radius_mm(maps, torch.tensor([[[28.0, 20.0]]]), torch.eye(2)[None])
+    assert taken == [int((maps >= 0.1).sum())], "240 000 distances would be taken one by one"

@@ -1,8 +1,11 @@
 """Predicting new images gives what the run predicted for the same images."""
 
+import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_native
+import torch
+from conftest import draw_cross, write_native
+from PIL import Image
 
 from lmkit import evaluate, predict, runs, stages
 from lmkit.config import InputError, make_config
@@ -56,3 +59,41 @@ def test_wrong_input_is_named(tiny, tmp_path, capsys):
     (run.folder / "metrics.json").unlink()
     with pytest.raises(InputError, match="expected a finished run"):
         evaluate.predict(runs.load_run(run.folder), [text])
+
+
+def test_an_image_is_predicted_alike_alone_and_beside_a_larger_one(tiny, tmp_path):
+    run = stages.train_run(make_config(tiny), log=quiet)
+    folder = tmp_path / "others"
+    folder.mkdir()
+    sizes = {"small.png": (20, 40), "large.png": (150, 260), "wide.png": (40, 140)}
+    for seed, (name, size) in enumerate(sizes.items()):
+        middle = np.array([[size[1] / 2, size[0] / 2]])
+        Image.fromarray(draw_cross(size, middle, seed)).save(folder / name)
+    files = [folder / name for name in sizes]
+    together = evaluate.predict(run, files)
+    assert together["image"].tolist() == [str(file) for file in files for _ in range(2)]
+    for file in files:
+        alone = evaluate.predict(run, [file])
+        beside = together[together["image"] == str(file)].reset_index(drop=True)
+        same = ["image", "side", "landmark", "x", "y", "peak"]
+        pd.testing.assert_frame_equal(alone[same], beside[same], rtol=0, atol=1e-4)  # of a batch
+    small = together[together["image"] == str(files[0])]
+    assert evaluate.predict(run, files[:1])["x"].tolist() == small["x"].tolist()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_run_made_on_a_gpu_predicts_where_there_is_none(tiny, tmp_path, capsys):
+    run = stages.train_run(make_config(tiny), log=quiet)
+    files = [str(path) for path in sorted((tmp_path / "crosses" / "images").iterdir())[:2]]
+    here = evaluate.predict(run, files)
+    path = run.folder / "config.yaml"
+    path.write_text(path.read_text().replace("device: cpu", "device: cuda", 1))
+    assert runs.load_run(run.folder).config.device == "cuda"
+    target = str(tmp_path / "found.csv")
+    for given in ([], ["--device", "cpu"], ["--device", "auto"]):
+        assert predict.main([str(run.folder), *files, "-o", target, *given]) == 0
+        pd.testing.assert_frame_equal(evaluate.predict(run.folder, files), here)
+    assert predict.main([str(run.folder), *files, "-o", target, "--device", "cuda"]) == 1
+    assert "device: expected auto or cpu, got cuda" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"device: expected auto \| cpu \| cuda, got 'gpu'"):
+        evaluate.predict(run.folder, files, "gpu")

@@ -1,5 +1,6 @@
 """Every sentence of the strategy document is a switch that runs; so is what goes beyond it."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ from conftest import TINY, write_native
 
 from lmkit import (
     batches,
+    canvas,
     data,
+    ensembles,
     inference,
     losses,
     model,
@@ -22,6 +25,7 @@ from lmkit import (
     stages,
     targets,
     train,
+    unlabelled,
 )
 from lmkit.choices import DECODERS, LOSSES
 from lmkit.config import InputError, make_config
@@ -263,6 +267,36 @@ def test_scales_change_the_input_and_points_alike(native):
     assert [config.sized(s) for s in (0.6, 1.0, 0.01)] == [(24, 40), (32, 64), (8, 8)]
 
 
+def stripes(axis):
+    """A feed of one picture, twice the input's size: lines of two pixels, as far apart."""
+    frame = (64, 128)
+    at = np.arange(frame[axis]) % 4
+    lines = np.where((at == 0) | (at == 3), 255, 0).astype(np.uint8)
+    pixels = np.broadcast_to(lines[:, None] if axis == 0 else lines, frame)[None].copy()
+    config = make_config(TINY | {"scales": (0.5, 1.0), "augment": "none"})
+    matrix = torch.eye(3, dtype=torch.float64)[None]
+    shown = unlabelled.unlabelled(["a"], [("right", "tip")], False, None)
+    where = canvas.Canvas(pixels, matrix, np.array([frame]))
+    return batches.Feed(shown, where, config, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("scale", [0.5, 0.4, 0.25])
+def test_lines_finer_than_a_small_scales_pixels_become_grey(axis, scale):
+    (image,) = stripes(axis).batch(np.array([0]), scale=scale).images[:, 0]
+    inside = image[3:-3, 5:-5]  # at 0.4 there is black around
+    assert inside.abs().max() < 1.1, "from -2, black, to 2, white: the lines have become others"
+    assert inside.mean().abs() < 0.3
+
+
+def test_pictures_at_their_own_size_are_not_averaged_first():
+    feed = stripes(1)
+    assert [feed._block(scale) for scale in (1.0, 1.5, 0.75, 0.5, 0.25)] == [1, 1, 2, 2, 4]
+    small = dataclasses.replace(feed.canvas, pixels=feed.canvas.pixels[:, ::2, ::2])
+    feed = batches.Feed(feed.samples, small, feed.config, feed.device)
+    assert [feed._block(scale) for scale in (1.0, 0.5, 0.4)] == [1, 1, 2]
+
+
 @pytest.mark.parametrize(
     "settings, expected",
     [
@@ -293,6 +327,101 @@ def test_a_run_with_a_time_budget_stops_in_time_and_anneals(tiny):
     assert 2 < len(run.history) < 5000
     assert run.history["seconds"].sum() < 3 + run.history["seconds"].max()
     assert run.history["lr"].iloc[-1] < 0.2 * run.history["lr"].iloc[0]
+
+
+def test_few_epochs_in_a_time_budget_are_planned_to_the_end_of_it():
+    config = make_config({"epochs": 100, "max_minutes": 10})
+    assert schedule.planned_epochs(config, [{"seconds": 400.0}]) == 2  # half of one more
+    assert schedule.planned_epochs(config, [{"seconds": 250.0}]) == 3
+    assert schedule.planned_epochs(config, [{"seconds": 590.0}]) == 1  # what is left is no epoch
+    assert schedule.planned_epochs(config, [{"seconds": 100.0}]) == 6  # as it always was
+    assert schedule.planned_epochs(config, [{"seconds": 110.0}]) == 5
+
+
+@pytest.fixture
+def at(monkeypatch):
+    """Sets the clock of `schedule`, seconds."""
+    now = [0.0]
+    monkeypatch.setattr(schedule.time, "perf_counter", lambda: now[0])
+    return lambda seconds: now.__setitem__(0, seconds)
+
+
+def test_a_schedule_follows_the_clock_where_an_epoch_fills_the_time_budget(at):
+    config = make_config({"epochs": 100, "max_minutes": 1, "scheduler": "cosine"})
+    course = schedule.Course(config, [], steps=100)
+    assert course.factor(0) == pytest.approx(1, abs=1e-3)
+    at(30)
+    assert course.factor(10) == pytest.approx(schedule.lr_factor(config, 0, done=0.55))
+    assert not course.over()
+    at(57)
+    assert course.factor(19) == pytest.approx(0.01)  # the step that ends with the time
+    at(60)
+    assert course.over()
+    assert schedule.Course(config, [{"seconds": 59.0}], steps=100).deadline == 61
+
+
+def test_a_schedule_follows_the_epochs_where_many_fit_into_the_time_budget(at):
+    config = make_config({"epochs": 100, "max_minutes": 1, "scheduler": "cosine"})
+    course = schedule.Course(config, [], steps=10)
+    at(1.0)
+    assert course.factor(4) == schedule.lr_factor(config, 0.5)  # 2.5 s an epoch
+    course = schedule.Course(config, [{"seconds": 2.0}] * 3, steps=10)
+    at(3.0)
+    assert course.factor(9) == schedule.lr_factor(config, 4, 30)
+    untimed = schedule.Course(make_config({"epochs": 4}), [{"seconds": 9e9}], steps=10)
+    at(9e9)
+    assert untimed.factor(9) == schedule.lr_factor(make_config({"epochs": 4}), 2)
+    assert not untimed.over()
+
+
+@pytest.fixture
+def tenths(at, monkeypatch):
+    """A step of training takes a tenth of a second, all else no time."""
+    real, steps = train.gradients, []
+
+    def gradients(*arguments):
+        steps.append(arguments)
+        at(len(steps) / 10)
+        return real(*arguments)
+
+    monkeypatch.setattr(train, "gradients", gradients)
+
+
+def test_an_epoch_ends_with_the_time_budget_and_so_does_the_schedule(tiny, tenths):
+    asked = {"batch_size": 1, "epochs": 1000, "max_minutes": 0.29 / 60, "lr": 1e-2}
+    run = trained(tiny | asked)  # 3 of 8 steps
+    (row,) = run.history.to_dict("records")
+    assert row["seconds"] == pytest.approx(0.3)
+    assert row["images_per_s"] == pytest.approx(3 / 0.3)
+    assert row["lr"] == pytest.approx(1e-4)
+    assert run.finished
+
+
+def test_at_least_one_step_is_made_however_short_the_time(tiny, tenths):
+    run = trained(tiny | {"epochs": 1000, "max_minutes": 1e-9})
+    assert run.history["seconds"].tolist() == pytest.approx([0.1])
+    assert run.history["images_per_s"].tolist() == pytest.approx([3 / 0.1])
+
+
+def test_the_time_budget_is_that_of_each_member_of_an_ensemble(tiny, tenths):
+    run = trained(tiny | {"epochs": 1000, "max_minutes": 0.19 / 60, "ensemble": 2})
+    assert run.history["seconds"].tolist() == pytest.approx([0.4])
+
+
+def test_a_run_stopped_within_its_time_budget_goes_on_to_the_end_of_it(tiny, tenths, tmp_path):
+    settings = tiny | {"epochs": 1000, "max_minutes": 0.75 / 60}
+    whole = trained(settings).history
+    assert whole["seconds"].tolist() == pytest.approx([0.3, 0.3, 0.2])
+
+    def stop(_history):
+        raise KeyboardInterrupt
+
+    config = make_config(settings | {"outputs": str(tmp_path / "other")})
+    with pytest.raises(KeyboardInterrupt):
+        stages.train_run(config, on_epoch=stop, log=quiet)
+    resumed = stages.train_run(config, log=quiet)
+    assert resumed.finished
+    pd.testing.assert_frame_equal(resumed.history, whole)
 
 
 def test_early_stopping_waits_for_the_stated_epochs():
@@ -441,3 +570,16 @@ def test_history_of_an_ensemble_is_the_members_mean(tiny):
     parts = [pd.read_csv(run.folder / "members" / k / "history.csv") for k in "01"]
     expected = (parts[0]["val_mre_mm"] + parts[1]["val_mre_mm"]) / 2
     assert run.history["val_mre_mm"].tolist() == pytest.approx(expected.tolist())
+
+
+def test_the_minutes_of_an_ensemble_are_those_of_all_its_members(tiny):
+    run = trained(tiny | {"ensemble": 2, "run": "two"})
+    parts = [pd.read_csv(run.folder / "members" / k / "history.csv") for k in "01"]
+    took = parts[0]["seconds"] + parts[1]["seconds"]
+    assert run.history["seconds"].tolist() == pytest.approx(took.tolist())
+    assert list(run.history.columns) == train.HISTORY
+    trained(tiny | {"run": "one"})
+    joined = ensembles.join_runs(make_config(tiny), "one,two", "mean", log=quiet)
+    table = ensembles.gain_table(joined)
+    assert table.loc["two", "networks"] == 2
+    assert table.loc["two", "minutes"] == pytest.approx(took.sum() / 60)

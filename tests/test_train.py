@@ -185,6 +185,19 @@ def test_resuming_gives_the_weights_of_a_run_never_stopped(tiny, mix, tmp_path):
     assert timeless[0] == timeless[1]
 
 
+def test_one_seed_gives_one_run_in_bf16_with_windows_and_augmentation_too(tiny, tmp_path):
+    cascade = {"model": "cascade", "widths": (8, 12), "fine_widths": (8,), "coarse_stride": 2}
+    settings = tiny | cascade | {"crop_px": 8, "precision": "bf16", "ema_decay": 0.5}
+    settings |= {"augment": "affine+intensity", "epochs": 3}
+    first, again = (
+        stages.train_run(make_config(settings | {"outputs": str(tmp_path / name)}), log=quiet)
+        for name in ("first", "again")
+    )
+    columns = [c for c in train.HISTORY if c not in ("images_per_s", "seconds")]
+    pd.testing.assert_frame_equal(first.history[columns], again.history[columns], check_exact=True)
+    assert same_weights(first.folder, again.folder)
+
+
 def test_killed_in_mid_epoch_no_epoch_is_run_twice_and_the_weights_are_the_same(tiny, tmp_path):
     settings = tiny | {"epochs": 30, "lr": 5e-3}
     whole = stages.train_run(make_config(settings), log=quiet)
