@@ -16,6 +16,9 @@ from typing import Any
 import yaml
 
 from lmkit.fields import InputError
+from lmkit.locks import NoLocks, take
+
+UNLOCKED_S = 24 * 3600.0  # age of a part that nobody writes any more, where there are no locks
 
 
 def project_root() -> Path:
@@ -83,26 +86,55 @@ def atomic_path(path: Path, advice: str = "") -> Iterator[Path]:
         advice: what to do when it cannot be written to, for the error's end.
     Raises: InputError naming the path when the place cannot be written to or is full.
     """
-    part = None
+    part, handle = None, -1
     try:
         with writing(path, advice=advice):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
-            os.close(handle)
-            part = Path(name)
+            handle, part = _new_part(path)
             yield part
             os.chmod(part, 0o666 & ~_umask())
             os.replace(part, path)
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
+            os.close(handle)
+
+
+def _new_part(path: Path) -> tuple[int, Path]:
+    """An empty file to write to, open and locked, so that nobody takes it for one left behind."""
+    while True:
+        handle, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
+        part = Path(name)
+        try:
+            if take(handle, part) and part.exists():
+                return handle, part
+        except InputError:
+            return handle, part  # no locks: `remove_stale_parts` goes by its age
+        os.close(handle)  # it was taken for one left behind before it was locked
 
 
 def remove_stale_parts(folder: Path, older_than_s: float = 0) -> None:
-    """Delete what killed processes left half-written in a folder."""
+    """Delete what killed processes left half-written in a folder; what is being written stays.
+
+    A part is locked while it is written; where there are no locks, a day has to have passed.
+    """
     for part in folder.glob(".*.part"):
-        if time.time() - part.stat().st_mtime >= older_than_s:
-            part.unlink(missing_ok=True)
+        try:
+            age_s = time.time() - part.stat().st_mtime
+            with part.open("rb+") as file:
+                locks = _can_lock(file, part)
+                if age_s >= older_than_s and (age_s >= UNLOCKED_S if locks is None else locks):
+                    part.unlink(missing_ok=True)
+        except (OSError, InputError):
+            continue  # gone meanwhile, or somebody else's
+
+
+def _can_lock(file: Any, path: Path) -> bool | None:
+    """Whether nobody writes a part; None where the file system has no locks."""
+    try:
+        return take(file, path)
+    except NoLocks:
+        return None
 
 
 def _umask() -> int:

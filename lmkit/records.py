@@ -5,7 +5,6 @@ metrics.json comes last, so a folder that has it is finished; see `lmkit.runs` f
 
 from __future__ import annotations
 
-import fcntl
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from lmkit.files import (
     writing,
 )
 from lmkit.inference import pick_device, pick_precision
+from lmkit.locks import take
 from lmkit.model import plain_weights
 from lmkit.runs import Run, find_run, run_folder
 from lmkit.samples import Samples
@@ -40,10 +40,14 @@ from lmkit.trust import judged
 
 
 def start_run(config: RunConfig, dataset: Dataset, samples: Samples) -> Run:
-    """The run folder of these settings, made where it is not there yet.
+    """The run of these settings, its config.yaml written where it is not there yet.
+
+    Call it with the folder `locked`: two processes that start one run would both find none, and the
+    folder would keep the settings of the one that is refused.
 
     Args:
         samples: that it trains on; their landmarks and mirror partners are written down.
+    Raises: InputError when the folder holds a run of other settings or of other data.
     """
     run = find_run(config, dataset)
     if run is None:
@@ -82,18 +86,16 @@ def save_figure_in(folder: Path, figure: Figure, name: str) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """One process at a time writes a run folder; the lock goes with the process, killed or not.
 
-    Raises: InputError when another process holds it.
+    Raises: InputError when another process holds it, or the file system has no locks.
     """
     with writing(folder / ".lock"):
         file = (folder / ".lock").open("w")
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not take(file, folder):
             raise InputError(
                 f"{folder}: expected to be alone, but another process is writing this run; "
                 "wait for it or name another run"
-            ) from None
+            )
         remove_stale_parts(folder)
         yield
 

@@ -22,7 +22,7 @@ from lmkit.verdicts import p_text
 
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = [  # each file imports only from files above it
-    "__init__ choices fields config files faults geometry lines measures declare phantom_* phantom",
+    "__init__ choices fields config locks files faults geometry lines measures declare phantom_* phantom",
     "dicom images canvas tables jsonfiles native places sources textlines textfiles",
     "audit_repair appending outdated corrections",
     "coco labelme widecsv cvat labelstudio formats",
