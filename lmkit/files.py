@@ -149,15 +149,34 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def json_text(value: Any) -> str:
+    """`value` as a JSON file holds it. Raises: ValueError for NaN and infinity, which are none."""
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` in one step; NaN is not JSON and raises."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
 
 
 MOST_NODES = 100_000  # values in a YAML file, an alias counting as all that it stands for
 
 
-class _Bounded(yaml.SafeLoader):
+class _Unique(yaml.SafeLoader):
+    """Plain values, each key of a mapping once: of two the last would count, unsaid."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node, seen = super().compose_mapping_node(anchor), set()
+        for key, _ in node.value:
+            said = key.tag, key.value if isinstance(key, yaml.ScalarNode) else id(key)
+            if said in seen:
+                problem = f"the key {key.value[:80]!r} again, given before"
+                raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+            seen.add(said)
+        return node
+
+
+class _Bounded(_Unique):
     """Plain values and aliases of them, as long as they do not stand for a flood of values."""
 
     def get_single_node(self) -> Any:
@@ -178,7 +197,7 @@ def _count(node: Any, known: dict[int, float]) -> float:
     return known[id(node)]
 
 
-class _NoAliases(yaml.SafeLoader):
+class _NoAliases(_Unique):
     """Plain values only: a few aliases of aliases would stand for gigabytes of text."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:

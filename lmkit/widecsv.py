@@ -15,7 +15,7 @@ from typing import Any
 from lmkit.faults import Faults
 from lmkit.fields import InputError, nearest
 from lmkit.sources import Collector
-from lmkit.tables import Tables, name_of, number, rows_of, shown
+from lmkit.tables import NUMBERS, Tables, name_of, number, rows_of, shown
 
 IMAGE = ("image", "file", "filename", "file_name", "image_name")
 KNOWN = ("patient", "split", "side", "spacing_x_mm", "spacing_y_mm", "spacing_mm", "spacing_source")
@@ -50,8 +50,13 @@ def is_wide(header: list[str]) -> bool:
     return any(name.lower() in IMAGE for name in header) and bool(axes_in(header))
 
 
+def _numbers(header: list[str]) -> set[str]:
+    """The columns of numbers: others, such as names, keep a comma between digits."""
+    return {*NUMBERS, *(column for pair in axes_in(header).values() for column in pair.values())}
+
+
 def _read(collector: Collector, path: Path) -> None:
-    rows = rows_of(path, (), ())
+    rows = rows_of(path, (), (), _numbers)
     image_column, axes = _columns(collector, list(rows[0][1]), f"{path} row 1")
     seen: dict[str, tuple[str, str]] = {}
     for line, cells in rows:
