@@ -25,9 +25,9 @@ from lmkit.evaluate import score
 from lmkit.fields import InputError
 from lmkit.files import (
     atomic_path,
+    json_text,
     project_root,
     remove_stale_parts,
-    write_json,
     write_text,
     writing,
 )
@@ -102,13 +102,25 @@ def locked(folder: Path) -> Iterator[None]:
 
 def write_scores(run: Run, predictions: pd.DataFrame) -> None:
     """predictions.csv with whom to trust, trust.json, then metrics.json; none of them when the
-    predictions cannot be scored."""
+    predictions cannot be scored.
+
+    Raises: InputError naming the largest error where it, or a figure made of it, is not finite.
+    """
     metrics = score(predictions)
     predictions, rule = judged(predictions)
-    write_json(run.folder / "trust.json", rule.to_dict())
+    try:  # both before the first is written
+        said, scored = json_text(rule.to_dict()), json_text(metrics)
+    except ValueError:
+        worst = predictions.loc[predictions["error_mm"].idxmax()]
+        raise InputError(
+            f"{run.folder}: expected figures that are finite, got an error of "
+            f"{worst['error_mm']:g} mm ({worst['image']}, {worst['side']} {worst['landmark']}); "
+            "look at that label and its image's spacing"
+        ) from None
+    write_text(run.folder / "trust.json", said)
     with atomic_path(run.folder / "predictions.csv") as part:
         predictions.to_csv(part, index=False)
-    write_json(run.folder / "metrics.json", metrics)
+    write_text(run.folder / "metrics.json", scored)
 
 
 def write_members(
