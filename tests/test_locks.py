@@ -130,7 +130,7 @@ def test_a_file_system_without_locks_is_not_taken_for_another_process(tmp_path, 
 
     monkeypatch.setattr(fcntl, "flock", fail)
     with (
-        pytest.raises(InputError, match="expected a file system with locks.*on a local disk"),
+        pytest.raises(InputError, match=r"expected a file system with locks.*on a local disk"),
         records.locked(tmp_path),
     ):
         pass
