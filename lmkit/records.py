@@ -39,36 +39,44 @@ from lmkit.samples import Samples
 from lmkit.trust import judged
 
 
-def start_run(config: RunConfig, dataset: Dataset, samples: Samples) -> Run:
-    """The run of these settings, its config.yaml written where it is not there yet.
+@contextmanager
+def start_run(config: RunConfig, dataset: Dataset, samples: Samples) -> Iterator[Run]:
+    """The run of these settings, its folder locked; made where it is not there yet.
 
-    Call it with the folder `locked`: two processes that start one run would both find none, and the
-    folder would keep the settings of the one that is refused.
+    The lock comes first: of two processes that start one run both would find none, and the folder
+    would keep the settings of the one that is refused.
 
     Args:
         samples: that it trains on; their landmarks and mirror partners are written down.
-    Raises: InputError when the folder holds a run of other settings or of other data.
+    Raises: InputError when another process writes it, or the folder holds a run of other settings
+        or of other data.
     """
-    run = find_run(config, dataset)
-    if run is None:
-        device = pick_device(config)
-        about = {
-            "started": datetime.now(UTC).date().isoformat(),
-            "lmkit": __version__,
-            "git_commit": git_commit(),
-            "torch": str(torch.__version__),
-            "device": str(device),
-            "precision": pick_precision(config, device),
-            "threads": torch.get_num_threads(),
-            "dataset_name": dataset.name,
-            "dataset_fingerprint": dataset.fingerprint,
-            "n_maps": len(samples.landmarks),
-            "partner": None if samples.partner is None else samples.partner.tolist(),
-        }
-        run = Run(run_folder(config, dataset), config, about)
-        stored = {"settings": config.model_dump(mode="json"), "about": about}
-        write_text(run.folder / "config.yaml", yaml.safe_dump(stored, sort_keys=False))
-    return run
+    folder = run_folder(config, dataset)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        yield find_run(config, dataset) or _new_run(folder, config, dataset, samples)
+
+
+def _new_run(folder: Path, config: RunConfig, dataset: Dataset, samples: Samples) -> Run:
+    """Writes config.yaml."""
+    device = pick_device(config)
+    about = {
+        "started": datetime.now(UTC).date().isoformat(),
+        "lmkit": __version__,
+        "git_commit": git_commit(),
+        "torch": str(torch.__version__),
+        "device": str(device),
+        "precision": pick_precision(config, device),
+        "threads": torch.get_num_threads(),
+        "dataset_name": dataset.name,
+        "dataset_fingerprint": dataset.fingerprint,
+        "n_maps": len(samples.landmarks),
+        "partner": None if samples.partner is None else samples.partner.tolist(),
+    }
+    stored = {"settings": config.model_dump(mode="json"), "about": about}
+    write_text(folder / "config.yaml", yaml.safe_dump(stored, sort_keys=False))
+    return Run(folder, config, about)
 
 
 def save_figure(run: Run, figure: Figure, name: str) -> None:

@@ -50,11 +50,8 @@ def train_run(
     check_batches(config, len(samples.split("train")))
     check_mirror(samples, config)
     val = samples.split("val")  # stops here, before anything is written, when there is none
-    canvas, folder = canvas_for(dataset, config), run_folder(config, dataset)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        run = start_run(config, dataset, samples)
+    canvas = canvas_for(dataset, config)
+    with start_run(config, dataset, samples) as run:
         if run.finished:  # by another process, since this one has looked
             log("finished meanwhile, not run again")
             return run
