@@ -17,7 +17,7 @@ from lmkit import data
 from lmkit.audit import check_dataset
 from lmkit.config import InputError
 from lmkit.formats import FORMATS
-from lmkit.images import read_image
+from lmkit.images import image_size, read_image
 
 H, W = 60, 110
 LABEL = "image,x1,y1\na.png,1,2\nb.png,3,4\n"
@@ -594,8 +594,8 @@ def use(folder: Path) -> None:
     """What a run does with a dataset: open it and read every image."""
     ds = data.open_dataset(folder)
     for image in ds.images["image"]:
+        ds.read(image)  # first: it decodes what the size has no use for
         ds.size(image)
-        ds.read(image)
 
 
 @pytest.mark.parametrize("name", list(BROKEN))
@@ -626,6 +626,14 @@ def test_a_byte_order_mark_semicolons_and_decimal_commas_are_read(folder):
     text = "image;landmark;x;y\na.png;tip;1,5;2\nb.png;tip;-5,25;6\n"
     (folder / "landmarks.csv").write_text("\ufeff" + text, encoding="utf-8")
     assert data.open_dataset(folder).points("all")[:, 0].tolist() == [[1.5, 2], [-5.25, 6]]
+
+
+@pytest.mark.parametrize("write", [dicom_with_rows_of_an_unknown_kind, dicom_with_rows_of_one_byte])
+@pytest.mark.parametrize("read", [read_image, image_size])
+def test_a_dicom_header_that_cannot_be_decoded_is_one_line_whoever_reads_it(folder, write, read):
+    write(folder)
+    with pytest.raises(InputError, match=r"a\.dcm: expected a DICOM file, got: "):
+        read(folder / "images" / "a.dcm")
 
 
 def test_a_comma_between_digits_stays_in_a_name(folder):
