@@ -46,8 +46,10 @@ def axes_in(header: list[str]) -> dict[str, dict[str, str]]:
 
 
 def is_wide(header: list[str]) -> bool:
-    """Whether a CSV file with these columns is a wide table."""
-    return any(name.lower() in IMAGE for name in header) and bool(axes_in(header))
+    """Whether a CSV file with these columns is a wide table; predictions.csv of a run, with a row
+    for each landmark, is none."""
+    known = {name.lower() for name in header}
+    return bool(known & {*IMAGE}) and "landmark" not in known and bool(axes_in(header))
 
 
 def _numbers(header: list[str]) -> set[str]:

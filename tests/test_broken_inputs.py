@@ -688,6 +688,14 @@ def test_labels_in_two_formats_are_named_and_the_first_is_read(folder):
     assert ds.points("all")[:, 0].tolist() == [[1, 2], [3, 4]]
 
 
+def test_a_runs_predictions_beside_the_labels_are_no_labels(folder):
+    native(folder)
+    (folder / "outputs").mkdir()
+    text = "split,image,landmark,x,y,x_true,y_true\nval,a.png,tip,1,2,1,2\n"
+    (folder / "outputs" / "predictions.csv").write_text(text)
+    assert len(data.open_dataset(folder).images) == 2  # and no warning
+
+
 def test_landmarks_out_of_order_are_told_by_their_names(folder):
     native(folder, landmarks=rows("b.png,base,7,8", "a.png,base,3,4"))
     assert data.open_dataset(folder).points("all").tolist() == [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]
