@@ -36,6 +36,7 @@ KINDS = (  # what a reader's message says, and what to call it
     (r"\bonce, got", "given twice"),
     (r"one split per patient", "patient in two splits"),
     (r"expected labels for", "labels of an image of another size"),
+    (r"expected up to .* px", "point outside the image"),
     (r"spacing", "spacing"),
     (r": (landmark|side): ", "unknown name"),
     (r"a number, got", "not a number"),

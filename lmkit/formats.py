@@ -82,7 +82,7 @@ def _json(fits: Callable[[object], bool]) -> Callable[[Path, Path | None], Files
 
 
 def _is_wide(path: Path) -> bool:
-    return is_wide(list(rows_of(path, ())[0][1]))
+    return is_wide(list(rows_of(path, (), most=1)[0][1]))
 
 
 FORMATS = {

@@ -95,6 +95,7 @@ def rows_of(
     required: tuple[str, ...],
     optional: tuple[str, ...] = (),
     numbers: Callable[[list[str]], Container[str]] = lambda _: NUMBERS,
+    most: int | None = None,
 ) -> list[tuple[int, dict[str, str]]]:
     """The rows of a CSV file as (line number in the file, column -> text, stripped).
 
@@ -103,6 +104,7 @@ def rows_of(
 
     Args:
         numbers: header -> the columns of numbers; a name such as 1,5 in another one stays.
+        most: rows to read; None = all.
     Raises: InputError for an unreadable or empty file, a missing column, a column whose name is
         nearly that of an optional one, a row with too many cells, or a quote that is not closed.
     """
@@ -122,6 +124,8 @@ def rows_of(
                 if any(row.values()):
                     rows.append((reader.line_num, row))
                 begun = reader.line_num + 1
+                if len(rows) == most:
+                    break
     except FileNotFoundError:
         raise InputError(f"{path}: expected a CSV file, found none") from None
     except UnicodeDecodeError:
