@@ -226,7 +226,7 @@ def _procrustes_residual(centred: np.ndarray, size: np.ndarray) -> np.ndarray:
     """(N,): what is left between each unit shape and the median one after the best rotation."""
     unit = centred / np.maximum(size, 1e-9)[:, None, None]
     reference = np.median(unit, axis=0)
-    reference = reference / np.linalg.norm(reference)
+    reference = reference / max(float(np.linalg.norm(reference)), 1e-9)  # 0: all points are one
     # the best rotation in the plane: points as complex numbers, angle of their product
     z, r = unit[..., 0] + 1j * unit[..., 1], reference[:, 0] + 1j * reference[:, 1]
     agreement = np.abs((z * r.conj()).sum(1))

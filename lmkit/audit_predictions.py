@@ -8,6 +8,9 @@ other label sets.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy.special import expit
@@ -16,7 +19,8 @@ from lmkit import audit_model, audit_others
 from lmkit.audit import audit_labels, row_of
 from lmkit.audit_hypotheses import ELSEWHERE, Hypothesis, hypotheses
 from lmkit.audit_sets import LabelSets, Size, read_sets
-from lmkit.audit_views import LEAST_SETS, WRONG, views_of
+from lmkit.audit_shape import TooFew
+from lmkit.audit_views import LEAST_SETS, WRONG, TooFewSeen, views_of
 from lmkit.corrections import still_flagged
 from lmkit.data import Dataset
 
@@ -31,20 +35,33 @@ def audit_dataset(dataset: Dataset, predictions: pd.DataFrame | None = None) -> 
     """The label sets of a dataset to look at: with a model's word where there are predictions.
 
     Args:
-        dataset: of 40 images or more; sets that a reader kept in corrections.csv are left out.
+        dataset: sets that a reader kept in corrections.csv are left out.
         predictions: as for `audit_with_predictions`, such as `lmkit.folds.unseen`; None, or of
             fewer than 20 label sets = the shape alone, with evidence shape and no gain.
-    Raises: ValueError for fewer than 40 images.
+    Returns: see `audit_with_predictions`; no rows where the labels are too few for an audit (one
+        landmark, fewer than 40 images with two points, a landmark that is hardly anywhere), and
+        then `attrs["reason"]` says which.
     """
-    many = predictions is not None and len(predictions.drop_duplicates(CASE)) > LEAST_SETS
-    known = {"images": dataset.images}
+    known: dict[str, Any] = {"images": dataset.images}
     known["size"] = dict(zip(dataset.images["image"], dataset.sizes().tolist(), strict=True))
-    if many:
-        found = audit_with_predictions(dataset.landmarks, predictions, **known)
-    else:
-        found = audit_labels(dataset.landmarks, **known)
-        found = found.assign(evidence="shape", gain=np.nan)
+    many = predictions is not None and len(predictions.drop_duplicates(CASE)) > LEAST_SETS
+    try:
+        found = _audited(dataset.landmarks, predictions if many else None, known)
+    except TooFew as reason:
+        found = pd.DataFrame(columns=COLUMNS)
+        found.attrs["reason"] = str(reason)
+        return found
     return still_flagged(found, dataset.corrections)
+
+
+def _audited(
+    landmarks: pd.DataFrame, predictions: pd.DataFrame | None, known: dict[str, Any]
+) -> pd.DataFrame:
+    """With a model's word where it says enough to be judged, else by the shape alone."""
+    if predictions is not None:
+        with suppress(TooFewSeen):
+            return audit_with_predictions(landmarks, predictions, **known)
+    return audit_labels(landmarks, **known).assign(evidence="shape", gain=np.nan)
 
 
 def audit_with_predictions(

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from lmkit.audit_shape import TooFew
+
 COLUMNS = ("image", "side", "landmark", "x", "y")
 LEAST_IMAGES = 40
 ALL = "all"  # the side of a dataset without sides
@@ -70,10 +72,10 @@ def read_sets(
     whole = np.isfinite(points[..., 0]).sum(1) >= 2
     image, side, points = image[whole], side[whole], points[whole]
     if len(names) < 2:
-        raise ValueError(f"landmarks: expected >= 2 landmarks, got {list(names)}; add the others")
+        raise TooFew(f"landmarks: expected >= 2 landmarks, got {list(names)}; add the others")
     count = len(set(image))
     if count < LEAST_IMAGES:
-        raise ValueError(
+        raise TooFew(
             f"landmarks: expected >= {LEAST_IMAGES} images with two or more points, got {count}; "
             "a robust shape needs more label sets"
         )

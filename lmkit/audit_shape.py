@@ -18,6 +18,10 @@ LEAST_KNOWN = 10  # label sets that have to show a landmark
 _TINY = 1e-9
 
 
+class TooFew(ValueError):
+    """The labels are in order, but too few to say what is usual among them."""
+
+
 @dataclass(frozen=True)
 class Spread:
     """A robust covariance about 0, as the matrix `whiten` (K, K) that makes values uncorrelated."""
@@ -88,13 +92,13 @@ def mean_shape(z: np.ndarray) -> np.ndarray:
 
     Missing points are NaN; sets with less than half of their points do not count.
 
-    Raises: ValueError where too few sets count for some landmark.
+    Raises: TooFew where too few sets count for some landmark.
     Source: Gower 1975 (Procrustes by turns), with medians for means.
     """
     z = z[2 * (~np.isnan(z)).sum(1) >= z.shape[1]]
     known = ~np.isnan(z)
     if known.sum(0).min(initial=len(z)) < LEAST_KNOWN:
-        raise ValueError(
+        raise TooFew(
             f"landmarks: expected every landmark in >= {LEAST_KNOWN} sets that have half of their "
             f"points, got {known.sum(0).tolist()}; leave the rare ones out"
         )

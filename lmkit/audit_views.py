@@ -27,6 +27,10 @@ SURE = (1e-4, 0.99)  # no probability is nearer to 0 or 1
 KEY = ["image", "side", "landmark"]
 
 
+class TooFewSeen(InputError):
+    """The predictions are of too few label sets to know how a model errs."""
+
+
 @dataclass(frozen=True)
 class Views:
     """What a model says of N label sets with L landmarks.
@@ -119,7 +123,7 @@ def views_of(
     off = np.hypot(*np.moveaxis((points - sets.points) * sets.unit[:, None], -1, 0))
     judged = ~doubtful & ((~np.isnan(off)).sum(1) >= 2)
     if judged.sum() < LEAST_SETS:
-        raise InputError(
+        raise TooFewSeen(
             f"predictions: expected those of >= {LEAST_SETS} label sets that are not in doubt, got "
             f"{judged.sum()}; take val and test rows of a run on these images, or train by folds"
         )

@@ -28,12 +28,19 @@ class Pictures:
 
     def get(self, image: str, neighbours: Sequence[str] = ()) -> np.ndarray:
         """(H, W) uint8 of an image; the neighbours are read after it, in the background."""
+        self._forget({image, *neighbours})
         found = self._ask(image)
         for name in neighbours:
             self._ask(name)
         while len(self.held) > KEPT:
             self.held.pop(next(iter(self.held)))
         return found.result()
+
+    def _forget(self, wanted: set[str]) -> None:
+        """Neighbours of an earlier image that nobody has begun to read do not keep this one up."""
+        for name, future in list(self.held.items()):
+            if name not in wanted and future.cancel():
+                del self.held[name]
 
     def _ask(self, image: str) -> Future[np.ndarray]:
         future = self.held.pop(image, None) or self.thread.submit(self._read, image)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lmkit import lookalikes
-from lmkit.check_rows import Found, outside, remarked, spacing_rows, unlabelled
+from lmkit.check_rows import Found, alike_patients, outside, remarked, spacing_rows, unlabelled
 from lmkit.dicom import dicom_spacing, is_dicom
 from lmkit.faults import Fault, Faults
 from lmkit.fields import InputError
@@ -36,6 +36,7 @@ KINDS = (  # what a reader's message says, and what to call it
     (r"\bonce, got", "given twice"),
     (r"one split per patient", "patient in two splits"),
     (r"expected labels for", "labels of an image of another size"),
+    (r"expected up to .* px", "point outside the image"),
     (r"spacing", "spacing"),
     (r": (landmark|side): ", "unknown name"),
     (r"a number, got", "not a number"),
@@ -65,8 +66,9 @@ def check_dataset(source: Any, *, pixels: bool = True) -> Check:
 
     Faults that `open_dataset` refuses; images without labels and labels without images; points that
     are missing or outside the image; spacings that are missing, odd, exchanged in x and y or other
-    than the DICOM header's; odd sizes; blank pictures; and pictures that are the same or nearly so,
-    which matters most where they are in different splits.
+    than the DICOM header's; patients whose names differ in capitals or spaces alone; odd sizes;
+    blank pictures; and pictures that are the same or nearly so, which matters most where they are
+    in different splits.
 
     Args:
         source: a dataset folder or label file in any format of `lmkit.formats`, whatever is wrong
@@ -86,6 +88,7 @@ def check_dataset(source: Any, *, pixels: bool = True) -> Check:
     sizes = _collect(images["image"], size, faults)
     found = [*outside(landmarks, sizes), *spacing_rows(images), *_headers(images, paths, faults)]
     found += [*unlabelled(tables, stray, faults), *_odd_sizes(sizes), *remarked(tables)]
+    found += alike_patients(images)
     if pixels:
         found += _pictures(images, _collect(list(sizes), _looker(read), faults, threads=True))
     stops = _from_faults(faults.found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -66,7 +67,8 @@ def unlabelled(tables: Any, stray: list[Path], faults: Faults) -> list[Found]:
     ]  # fmt: skip
     wanted = list(tables.names)
     for (image, side), rows in tables.landmarks.groupby(["image", "side"], sort=False):
-        lacking = [name for name in wanted if name not in set(rows["landmark"])]
+        there = set(rows["landmark"])
+        lacking = [name for name in wanted if name not in there]
         if lacking:
             where = "" if side == "all" else f", {side}"
             found.append(
@@ -83,6 +85,23 @@ def remarked(tables: Any) -> list[Found]:
     """What a reader took for granted and may be wrong."""
     remarks = getattr(tables, "remarks", ())
     return [Found(problem="taken for granted", image="", got=remark) for remark in remarks]
+
+
+def alike_patients(images: pd.DataFrame) -> list[Found]:
+    """Patients whose names differ in capitals, spaces or width alone, and may be one."""
+    spellings: dict[str, dict[str, None]] = {}
+    for patient in images["patient"].astype(str):
+        plain = " ".join(unicodedata.normalize("NFKC", patient).casefold().split())
+        spellings.setdefault(plain, {}).setdefault(patient)
+    return [
+        Found(
+            problem="patients alike", image="", expected="one spelling of each patient",
+            got=" and ".join(map(repr, names)),
+            to_do="write them alike if they are one, or both splits may have them",
+        )
+        for names in spellings.values()
+        if len(names) > 1
+    ]  # fmt: skip
 
 
 def spacing_rows(images: pd.DataFrame) -> list[Found]:

@@ -17,7 +17,7 @@ import pandas as pd
 from lmkit.check import check_dataset
 from lmkit.convert import OUT, convert, write_predictions
 from lmkit.dicom import is_dicom
-from lmkit.fields import InputError, nearest
+from lmkit.fields import InputError, escaped, nearest
 from lmkit.formats import read_dataset
 from lmkit.writers import WRITERS
 
@@ -50,8 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print("\n".join(lines))
+    print("\n".join(map(printable, lines)))
     return 0
+
+
+def printable(line: str) -> str:
+    """A line that this terminal can show, whatever the names in it."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return escaped(line).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _convert(given: argparse.Namespace) -> list[str]:

@@ -22,6 +22,7 @@ from lmkit.appending import append_rows
 from lmkit.audit_repair import apply_repair
 from lmkit.faults import STRICT, Faults
 from lmkit.fields import InputError, nearest
+from lmkit.limits import check_coordinate
 from lmkit.native import key_of
 from lmkit.outdated import KEY, WAS, outdated, outdated_line, places, without
 from lmkit.tables import NO_SIDE, Tables, number, rows_of
@@ -95,7 +96,10 @@ def _row(
 def _place(cells: dict[str, str], axes: list[str], where: str) -> list[float]:
     """Two cells as px, NaN where nothing stands in both. Raises: InputError."""
     filled = any(cells.get(axis) for axis in axes)
-    return [number(cells.get(axis, ""), axis, where) if filled else math.nan for axis in axes]
+    if not filled:
+        return [math.nan] * len(axes)
+    numbers = ((axis, number(cells.get(axis, ""), axis, where)) for axis in axes)
+    return [check_coordinate(value, axis, where) for axis, value in numbers]
 
 
 def _time(cells: dict[str, str], where: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from lmkit.faults import one_line
 from lmkit.fields import InputError
+from lmkit.limits import check_spacing
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")  # best first
@@ -19,7 +20,10 @@ MOST_PIXELS = 2 * 89_478_485  # where Pillow, too, takes an image for an attack
 MOST_BYTES = 4 * MOST_PIXELS
 META_START = 128 + 4 + 12  # preamble, DICM, and the element that holds the rest's length
 OPTIONAL = ("WindowCenter", "WindowWidth", "VOILUTSequence", "RescaleSlope", "RescaleIntercept")
-LAYOUT = ["Rows", "Columns", "PatientID", "PixelSpacingCalibrationType", *SPACINGS]
+LAYOUT = [
+    *("Rows", "Columns", "NumberOfFrames", "PatientID", "PixelSpacingCalibrationType"),
+    *SPACINGS,
+]
 
 
 def is_dicom(path: Path) -> bool:
@@ -34,8 +38,8 @@ def read_dicom(path: Path) -> np.ndarray:
     Returns: (H, W) uint8 where the file has 8 bits and no window, else uint16. Without a window or
         a fractional rescale the values are those stored, moved to start at 0 where any is negative.
         Colour becomes its luminance.
-    Raises: InputError for a missing or unreadable file, more than one frame, or a compression
-        that none of pydicom's installed plugins reads.
+    Raises: InputError for a missing or unreadable file, more than one frame, pixels that are not
+        those of Rows and Columns, or a compression that none of pydicom's installed plugins reads.
     """
     data = _open(path)
     height, width = _size(data, path)
@@ -43,10 +47,10 @@ def read_dicom(path: Path) -> np.ndarray:
         raise InputError(
             f"{path}: expected up to {MOST_PIXELS} pixels, got {width} x {height}; scale it down"
         )
-    if int(data.get("NumberOfFrames") or 1) != 1:
+    if data.get("NumberOfFrames") not in (None, "", 0, 1):
         raise InputError(f"{path}: expected one frame, got {data.NumberOfFrames}; split the file")
     try:
-        return _grey(data)
+        return _grey(data, (height, width))
     # pydicom and its plugins raise nearly anything for a broken file or a missing plugin
     except Exception as error:
         syntax = getattr(data.file_meta, "TransferSyntaxUID", None)
@@ -66,6 +70,8 @@ def _size(data: Any, path: Path) -> tuple[int, int]:
         height, width = int(data.Rows), int(data.Columns)
     except (AttributeError, TypeError, ValueError):
         raise InputError(f"{path}: expected Rows and Columns in the header, got none") from None
+    if min(height, width) < 1:
+        raise InputError(f"{path}: expected Rows and Columns > 0, got {height} and {width}")
     return height, width
 
 
@@ -90,6 +96,7 @@ def dicom_spacing(path: Path) -> tuple[float, float, str]:
             x = y = math.nan
         if not (0 < x < math.inf and 0 < y < math.inf):
             raise InputError(f"{path}: {name}: expected two numbers > 0, got {value}")
+        x, y = (check_spacing(v, name, str(path)) for v in (x, y))
         how = data.get("PixelSpacingCalibrationType") if name == "PixelSpacing" else None
         return x, y, f"{name} {how}" if how else name
     return math.nan, math.nan, ""
@@ -101,7 +108,8 @@ def dicom_patient(path: Path) -> str:
     Raises: InputError for an unreadable file.
     """
     number = str(_open(path, LAYOUT).get("PatientID") or "").strip()
-    return "dcm" + hashlib.blake2b(number.encode(), digest_size=5).hexdigest() if number else ""
+    digest = hashlib.blake2b(number.encode(errors="backslashreplace"), digest_size=5)
+    return f"dcm{digest.hexdigest()}" if number else ""
 
 
 def _open(path: Path, tags: list[str] | None = None) -> Any:
@@ -118,7 +126,7 @@ def _open(path: Path, tags: list[str] | None = None) -> Any:
     try:
         _check_deflated(path)
         data = pydicom.dcmread(path, stop_before_pixels=tags is not None, specific_tags=tags)
-        for tag in tags or ():
+        for tag in LAYOUT:
             data.get(tag)  # pydicom decodes, and complains, only when asked
         return data
     except Exception as error:  # as in read_dicom
@@ -142,14 +150,14 @@ def _check_deflated(path: Path) -> None:
                 raise ValueError(f"more than {MOST_BYTES} bytes when inflated")
 
 
-def _grey(data: Any) -> np.ndarray:
-    """(H, W) uint8 or uint16."""
+def _grey(data: Any, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8 or uint16, as `size` says. Raises: ValueError for pixels of another size."""
     from pydicom import pixels
 
     for tag in OPTIONAL:  # there and empty, as anonymisers leave them, is not there
         if tag in data and not _stated(data, tag):
             del data[tag]
-    values = pixels.pixel_array(data)  # YBR comes as RGB
+    values = _pixels(data, size)
     if data.PhotometricInterpretation == "PALETTE COLOR":
         values = pixels.apply_color_lut(values, data)
     if values.ndim == 3:
@@ -168,6 +176,26 @@ def _grey(data: Any) -> np.ndarray:
         narrow = stored == np.uint8 and high <= 255 and low >= 0
         return (values - min(low, 0)).astype(np.uint8 if narrow else np.uint16)
     return np.rint(np.interp(values, (low, high), (0, 65535))).astype(np.uint16)
+
+
+def _pixels(data: Any, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) or (H, W, 3) stored values, YBR as RGB. Raises: ValueError.
+
+    pydicom takes what Rows and Columns claim, be it a part of the pixels or several pictures.
+    """
+    from pydicom import pixels
+
+    samples = int(data.get("SamplesPerPixel") or 1)
+    if not data.file_meta.TransferSyntaxUID.is_compressed:
+        pixel = int(data.BitsAllocated) / 8 * samples
+        over = len(data.get("PixelData") or b"") - size[0] * size[1] * pixel
+        if over >= min(size) * pixel:  # a byte or two are padding
+            raise ValueError(f"pixels for more than {size[1]} x {size[0]}, as Columns and Rows say")
+    values: np.ndarray = pixels.pixel_array(data)
+    if values.shape != (size if samples == 1 else (*size, 3)):
+        shape = " x ".join(map(str, values.shape))
+        raise ValueError(f"{shape} values of {samples} a pixel, not {size[1]} x {size[0]} pixels")
+    return values
 
 
 def _stated(data: Any, tag: str) -> bool:

@@ -9,12 +9,17 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Annotated, Any, TypeGuard, get_args, get_origin
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
-# in no name and no message: line breaks, other control characters, halves of surrogate pairs
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# in no name and no message: line breaks, other control characters, halves of surrogate pairs, signs
+# of no width and those that turn the direction of writing, by which a name looks like another one.
+# U+200C and U+200D, of no width as well, stay: words of Persian and of Indian languages have them.
+CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 LONGEST = 2000  # of a message, signs
+LEAST_MM, MOST_MM = 1e-4, 100.0  # per pixel, from a microscope's to none that shows a landmark
 LONGEST_NAME = 500
 
 
@@ -26,7 +31,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str = "") -> None:
-        text = CONTROL.sub(lambda sign: sign[0].encode("unicode_escape").decode(), str(message))
+        text = escaped(str(message))
         if len(text) > LONGEST:
             text = f"{text[: LONGEST * 3 // 4]} ... {text[-LONGEST // 5 :]}"
         super().__init__(text)
@@ -34,6 +39,11 @@ class InputError(ValueError):
     def _render_traceback_(self) -> list[str]:
         """IPython prints these lines instead of a traceback."""
         return [f"InputError: {self}"]
+
+
+def escaped(text: str) -> str:
+    """A text that a terminal can show on one line: what CONTROL names is written out."""
+    return CONTROL.sub(lambda sign: sign[0].encode("unicode_escape").decode(), text)
 
 
 def is_name(text: str) -> bool:
@@ -166,6 +176,12 @@ def _floats(value: object) -> object:
     return [value] if isinstance(value, int | float) else _numbers(value)
 
 
+def _per_pixel(value: float) -> float:
+    if not LEAST_MM <= value <= MOST_MM:
+        raise ValueError(f"expected {LEAST_MM:g} to {MOST_MM:g}, got {value:g}")
+    return value
+
+
 def _spacing(value: object) -> object:
     """One number stands for both axes."""
     if isinstance(value, str | int | float):
@@ -187,7 +203,8 @@ IntTriple = Annotated[tuple[int, int, int], BeforeValidator(_numbers)]
 Scales = Annotated[tuple[Positive, ...], BeforeValidator(_floats)]
 Optional = Annotated[Positive | None, BeforeValidator(_off_is_none)]
 Schedule = Annotated[tuple[Positive, Positive] | None, BeforeValidator(_schedule)]
-Spacing = Annotated[tuple[Positive, Positive] | None, BeforeValidator(_spacing)]
+PerPixel = Annotated[Positive, AfterValidator(_per_pixel)]
+Spacing = Annotated[tuple[PerPixel, PerPixel] | None, BeforeValidator(_spacing)]
 
 
 def one_line(error: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> str:

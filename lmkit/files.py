@@ -16,6 +16,9 @@ from typing import Any
 import yaml
 
 from lmkit.fields import InputError
+from lmkit.locks import NoLocks, take
+
+UNLOCKED_S = 24 * 3600.0  # age of a part that nobody writes any more, where there are no locks
 
 
 def project_root() -> Path:
@@ -83,26 +86,55 @@ def atomic_path(path: Path, advice: str = "") -> Iterator[Path]:
         advice: what to do when it cannot be written to, for the error's end.
     Raises: InputError naming the path when the place cannot be written to or is full.
     """
-    part = None
+    part, handle = None, -1
     try:
         with writing(path, advice=advice):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
-            os.close(handle)
-            part = Path(name)
+            handle, part = _new_part(path)
             yield part
             os.chmod(part, 0o666 & ~_umask())
             os.replace(part, path)
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
+            os.close(handle)
+
+
+def _new_part(path: Path) -> tuple[int, Path]:
+    """An empty file to write to, open and locked, so that nobody takes it for one left behind."""
+    while True:
+        handle, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
+        part = Path(name)
+        try:
+            if take(handle, part) and part.exists():
+                return handle, part
+        except InputError:
+            return handle, part  # no locks: `remove_stale_parts` goes by its age
+        os.close(handle)  # it was taken for one left behind before it was locked
 
 
 def remove_stale_parts(folder: Path, older_than_s: float = 0) -> None:
-    """Delete what killed processes left half-written in a folder."""
+    """Delete what killed processes left half-written in a folder; what is being written stays.
+
+    A part is locked while it is written; where there are no locks, a day has to have passed.
+    """
     for part in folder.glob(".*.part"):
-        if time.time() - part.stat().st_mtime >= older_than_s:
-            part.unlink(missing_ok=True)
+        try:
+            age_s = time.time() - part.stat().st_mtime
+            with part.open("rb+") as file:
+                locks = _can_lock(file, part)
+                if age_s >= older_than_s and (age_s >= UNLOCKED_S if locks is None else locks):
+                    part.unlink(missing_ok=True)
+        except (OSError, InputError):
+            continue  # gone meanwhile, or somebody else's
+
+
+def _can_lock(file: Any, path: Path) -> bool | None:
+    """Whether nobody writes a part; None where the file system has no locks."""
+    try:
+        return take(file, path)
+    except NoLocks:
+        return None
 
 
 def _umask() -> int:
@@ -117,15 +149,34 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def json_text(value: Any) -> str:
+    """`value` as a JSON file holds it. Raises: ValueError for NaN and infinity, which are none."""
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` in one step; NaN is not JSON and raises."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
 
 
 MOST_NODES = 100_000  # values in a YAML file, an alias counting as all that it stands for
 
 
-class _Bounded(yaml.SafeLoader):
+class _Unique(yaml.SafeLoader):
+    """Plain values, each key of a mapping once: of two the last would count, unsaid."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node, seen = super().compose_mapping_node(anchor), set()
+        for key, _ in node.value:
+            said = key.tag, key.value if isinstance(key, yaml.ScalarNode) else id(key)
+            if said in seen:
+                problem = f"the key {key.value[:80]!r} again, given before"
+                raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+            seen.add(said)
+        return node
+
+
+class _Bounded(_Unique):
     """Plain values and aliases of them, as long as they do not stand for a flood of values."""
 
     def get_single_node(self) -> Any:
@@ -146,7 +197,7 @@ def _count(node: Any, known: dict[int, float]) -> float:
     return known[id(node)]
 
 
-class _NoAliases(yaml.SafeLoader):
+class _NoAliases(_Unique):
     """Plain values only: a few aliases of aliases would stand for gigabytes of text."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:

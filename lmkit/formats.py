@@ -82,7 +82,7 @@ def _json(fits: Callable[[object], bool]) -> Callable[[Path, Path | None], Files
 
 
 def _is_wide(path: Path) -> bool:
-    return is_wide(list(rows_of(path, ())[0][1]))
+    return is_wide(list(rows_of(path, (), most=1)[0][1]))
 
 
 FORMATS = {
@@ -123,7 +123,8 @@ def read_dataset(path: Path, faults: Faults = STRICT) -> Tables:
                 for patient, splits in patients_in_two(tables.images).items():
                     with faults.of():
                         raise InputError(two_splits(folder, patient, splits))
-            return tables
+            unread = () if only else _unread(folder, name, files)
+            return replace(tables, remarks=(*tables.remarks, *unread))
     if problems:
         raise problems[0]
     if (folder / "annotations").is_dir() and only is None:
@@ -133,6 +134,26 @@ def read_dataset(path: Path, faults: Faults = STRICT) -> Tables:
         f"{path}: expected dataset.yaml, images.csv, landmarks.csv and images/, or images/ and "
         f"annotations/, or labels of {', '.join(k.label for k in FORMATS.values())}, got "
         f"{got or 'an empty folder'}"
+    )
+
+
+def _unread(folder: Path, taken: str, files: Files) -> tuple[str, ...]:
+    """What to say of labels in other formats that lie in the folder as well; nothing, if none."""
+    others = []
+    for name, kind in FORMATS.items():
+        if name == taken:
+            continue
+        try:
+            found = [path for path in kind.find(folder, None) if path not in files]
+        except InputError:
+            continue  # no labels, and nobody has asked for that file
+        if found:
+            others.append(f"{kind.label} ({min(found).relative_to(folder)})")
+    if not others:
+        return ()
+    return (
+        f"labels: expected one format, got {FORMATS[taken].label}, which is read, and "
+        f"{', '.join(others)}, which is not; take out what does not count",
     )
 
 

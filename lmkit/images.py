@@ -20,6 +20,9 @@ UNREADABLE = (  # Pillow raises any of them for a broken file
     Warning,  # where the caller has made warnings errors
 )
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", *DICOM_SUFFIXES)
+# what is tried, whatever a file is called: an EPS called .png would start Ghostscript on it; JPEG
+# reads MPO as well, which has no entry of its own
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF")
 PHOTOMETRIC, BITS = 262, 258  # TIFF tags
 ORIENTATION = 0x0112  # the EXIF tag
 UPRIGHT = {  # what shows an image the right way up, by its orientation
@@ -46,7 +49,7 @@ def read_image(path: Path) -> np.ndarray:
         return read_dicom(path)
     try:
         # A stream and not a path: Pillow 13 maps an uncompressed, turned TIFF at the wrong width.
-        with path.open("rb") as stream, Image.open(stream) as file:
+        with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as file:
             turn = UPRIGHT.get(orientation(file))
             image = file if turn is None else file.transpose(turn)
             image.load()
@@ -55,16 +58,30 @@ def read_image(path: Path) -> np.ndarray:
             values = np.asarray(image)
             if values.dtype == np.uint16 and _is_inverted(file):
                 values = _most(file) - values
-            if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
-                low, high = np.nanmin(values), np.nanmax(values)  # no fixed range: the file's own
-                values = np.interp(np.nan_to_num(values, nan=low), (low, high), (0, 65535))
-            return values.astype(np.uint16)
+            return _sixteen_bits(values)
     except FileNotFoundError:
         raise InputError(f"{path}: expected an image file, found none") from None
     except UNREADABLE as error:
         known = " ".join(suffix[1:] for suffix in SUFFIXES)
         got = one_line(error)
         raise InputError(f"{path}: expected a readable image ({known}), got: {got}") from None
+
+
+def _sixteen_bits(values: np.ndarray) -> np.ndarray:
+    """(H, W) uint16; numbers without a fixed range are stretched over that of the finite ones.
+
+    Pixels beyond all numbers become the brightest or darkest, those that are none the darkest.
+
+    Raises: ValueError where no pixel is a finite number.
+    """
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+        finite = values[np.isfinite(values)]
+        if finite.size == 0:
+            raise ValueError("no pixel that is a finite number")
+        low, high = float(finite.min()), float(finite.max())
+        values = np.nan_to_num(values.astype(float), nan=low, posinf=high, neginf=low)
+        values = np.interp(values, (low, high), (0, 65535))
+    return values.astype(np.uint16)
 
 
 def image_size(path: Path) -> Size:
@@ -75,7 +92,7 @@ def image_size(path: Path) -> Size:
     if is_dicom(path):
         return dicom_size(path)
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             turned = orientation(image) in (5, 6, 7, 8)
             return (image.width, image.height) if turned else (image.height, image.width)
     except FileNotFoundError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 from lmkit.declare import declared
 from lmkit.faults import STRICT, Faults
 from lmkit.fields import InputError, nearest
+from lmkit.limits import check_coordinate, check_count, check_spacing
 from lmkit.measures import Measurement
 from lmkit.tables import (
     NO_SIDE,
@@ -125,6 +126,7 @@ def _names_in(path: Path, faults: Faults) -> tuple[tuple[str, ...], tuple[str, .
         rows = [cells for _, cells in rows_of(path, ("image", "landmark", "x", "y"), ("side",))]
         sides = {cells.get("side", "") for cells in rows} & {"left", "right"}
         names = dict.fromkeys(name_of(c["landmark"], "landmark", str(path)) for c in rows)
+        check_count(len(names), str(path))
         return tuple(names), tuple(sorted(sides))
     return (), ()
 
@@ -140,7 +142,7 @@ def _native_images(folder: Path, faults: Faults) -> tuple[pd.DataFrame, dict[str
             if image in paths:
                 got = shown(image)
                 raise InputError(f"{where}: image: expected each image once, got {got} again")
-            file = image_file(folder / "images", image, where)
+            file = image_file(folder / "images", image, where, root=folder)
             _check_inside(image, where)
             records.append(_image_row(cells, where))
             paths[image] = file
@@ -175,10 +177,8 @@ def _image_row(cells: dict[str, str], where: str) -> dict[str, object]:
         raise InputError(f"{where}: split: expected train | val | test, got {shown(split)}")
     row: dict[str, object] = {"image": cells["image"], "patient": cells["patient"], "split": split}
     for axis in ("spacing_x_mm", "spacing_y_mm"):
-        spacing = number(cells[axis], axis, where) if cells.get(axis) else math.nan
-        if spacing <= 0:
-            raise InputError(f"{where}: {axis}: expected > 0, got {spacing:g}")
-        row[axis] = spacing
+        text = cells.get(axis)
+        row[axis] = check_spacing(number(text, axis, where), axis, where) if text else math.nan
     return row | {"spacing_source": cells.get("spacing_source", "")}
 
 
@@ -193,18 +193,19 @@ def landmark_rows(
     required = ("image", "side", "landmark", "x", "y") if sides else ("image", "landmark", "x", "y")
     seen: dict[tuple[str, str, str], int] = {}
     records, table = [], []
+    known = dict.fromkeys(names)  # found at once, however many there are
     with faults.of():
         table = rows_of(path, required, ("side",))
     for row, cells in table:
         with faults.of(cells["image"]):
             where = f"{path} row {row}"
-            key = key_of(cells, where, names, sides, paths)
+            key = key_of(cells, where, known, sides, paths)
             if key in seen:
                 raise InputError(
                     f"{where}: expected each landmark once, got {key[2]} of {key[0]} again, first "
                     f"in row {seen[key]}"
                 )
-            x, y = number(cells["x"], "x", where), number(cells["y"], "y", where)
+            x, y = (check_coordinate(number(cells[a], a, where), a, where) for a in "xy")
             seen[key] = row
             records.append((*key, x, y))
     return pd.DataFrame(records, columns=["image", "side", "landmark", "x", "y"])
@@ -213,7 +214,7 @@ def landmark_rows(
 def key_of(
     cells: dict[str, str],
     where: str,
-    names: tuple[str, ...],
+    names: Collection[str],
     sides: tuple[str, ...],
     images: Mapping[str, object],
     whose: str = "images.csv",

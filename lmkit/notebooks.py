@@ -160,10 +160,9 @@ def refresh(name: str) -> None:
 def _shrink(output: Any) -> None:
     picture = output.get("data", {}).get("image/png")
     if picture is not None:
-        small = io.BytesIO()
-        Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB").quantize(128).save(
-            small, "PNG", optimize=True
-        )
+        small, stored = io.BytesIO(), io.BytesIO(base64.b64decode(picture))
+        image = Image.open(stored, formats=("PNG",)).convert("RGB").quantize(128)
+        image.save(small, "PNG", optimize=True)
         output["data"]["image/png"] = base64.b64encode(small.getvalue()).decode()
     if output.get("execution_count") is not None:
         output["execution_count"] = None

@@ -9,11 +9,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from lmkit.choices import DEVICES
 from lmkit.evaluate import predict
-from lmkit.fields import InputError
-from lmkit.files import atomic_path
+from lmkit.fields import InputError, escaped
+from lmkit.files import atomic_path, path_of, writing
 from lmkit.images import SUFFIXES
 
 
@@ -29,6 +30,17 @@ def image_files(path: str | Path) -> list[Path]:
     return found
 
 
+def place_for(output: str) -> Path:
+    """Where the table will be written, tried before hours are spent on it. Raises: InputError."""
+    path = path_of(output, "output")
+    if path.is_dir():
+        raise InputError(f"{path}: expected a file to write to, got a folder; name a file in it")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=path.parent).close()
+    return path
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m lmkit.predict", description=__doc__)
@@ -41,13 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         files = [file for path in given.images for file in image_files(path)]
+        target = place_for(given.output)
         table = predict(given.run, files, given.device)
+        with atomic_path(target) as part:
+            table.to_csv(part, index=False, errors="backslashreplace")  # a name may be no text
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    with atomic_path(Path(given.output)) as part:
-        table.to_csv(part, index=False)
-    print(f"{len(files)} images, {len(table)} landmarks: {given.output}")
+    print(escaped(f"{len(files)} images, {len(table)} landmarks: {given.output}"))
     return 0
 
 

@@ -20,6 +20,7 @@ from lmkit.declare import declared
 from lmkit.faults import Fault, Faults
 from lmkit.fields import InputError, nearest
 from lmkit.images import image_size
+from lmkit.limits import check_coordinate, check_count, check_spacing
 from lmkit.measures import Measurement
 from lmkit.native import mirror_pairs_of, sides_of
 from lmkit.places import find_image, image_name, usual_patients
@@ -28,7 +29,6 @@ from lmkit.tables import (
     SPLITS,
     Tables,
     about_of,
-    is_spacing,
     name_of,
     names_of,
     plain_name,
@@ -150,9 +150,10 @@ class Collector:
                 f"{where}: expected each landmark once, got {key[2]} of {image} again, first in "
                 f"{self.points[key][2]}"
             )
-        off = EDGE_PX if self.edge else 0.0
+        off, named = EDGE_PX if self.edge else 0.0, f"{key[2]}: "
+        x, y = (check_coordinate(v, named + a, where) for v, a in zip(xy, "xy", strict=True))
         self.order.setdefault(key[2])
-        self.points[key] = (xy[0] - off, xy[1] - off, where)
+        self.points[key] = (x - off, y - off, where)
 
     def tables(self, **more: Any) -> Tables:
         """All of it, checked; `more` are fields of `Tables` that dataset.yaml does not state.
@@ -165,6 +166,8 @@ class Collector:
         path, about = self.folder / "dataset.yaml", {**more, **self.about}
         sides, place = self._sides(about, path)
         names = tuple(dict.fromkeys(place(label)[1] for label in self.order))
+        with self.faults.of():
+            check_count(len(names), str(self.folder))
         spacing = (math.nan, math.nan)
         pairs: tuple[tuple[str, str], ...] = ()
         measurements: tuple[Measurement, ...] = ()
@@ -211,11 +214,11 @@ class Collector:
         return sides, lambda label: ("", label)
 
     def _landmarks(self, place: Any, names: tuple[str, ...], sided: bool) -> pd.DataFrame:
-        rows = []
+        rows, known = [], set(names)
         for (image, side, label), (x, y, where) in self.points.items():
             with self.faults.of(image):
                 prefix, landmark = place(label)
-                if landmark not in names:
+                if landmark not in known:
                     raise InputError(
                         f"{where}: landmark: expected {' | '.join(names)}, got {shown(landmark)}"
                         f"{nearest(landmark, names)}"
@@ -256,9 +259,7 @@ def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
             f"{where}: split: expected train | val | test, got {shown(known['split'])}"
         )
     for axis in ("spacing_x_mm", "spacing_y_mm"):
-        value = known.get(axis, 1.0)
-        if not is_spacing(value):
-            raise InputError(f"{where}: {axis}: expected > 0, got {shown(value)}")
+        check_spacing(known.get(axis, 1.0), axis, where)
     if "patient" in known:
         known["patient"] = name_of(known["patient"], "patient", where)
     return known

@@ -51,8 +51,10 @@ def train_run(
     check_mirror(samples, config)
     val = samples.split("val")  # stops here, before anything is written, when there is none
     canvas = canvas_for(dataset, config)
-    run = start_run(config, dataset, samples)
-    with locked(run.folder):
+    with start_run(config, dataset, samples) as run:
+        if run.finished:  # by another process, since this one has looked
+            log("finished meanwhile, not run again")
+            return run
         model = train_members(run, samples, canvas, on_epoch, log)
         write_scores(run, predict_samples(model, config, val, canvas))
     return run
@@ -125,14 +127,25 @@ def open_test_split(run: Run, log: Callable[[str], None] = print, draws: int = 0
     """
     if not run.finished:
         raise InputError(f"{run.folder}: expected a finished run, got one without metrics.json")
-    kept = run.predictions
-    kinds = ["tta", "dropout"] if run.config.dropout else ["tta"]
-    wanted = [k for k in kinds if draws and _lacks(kept, f"{k}_mm")]
-    if "test" not in run.metrics or _lacks(kept, "ere_mm") or wanted:
+    if _incomplete(run, draws):
         with locked(run.folder):
-            _complete(run, open_for(run.config), wanted, draws, log)
+            if _incomplete(run, draws):  # still: another process may have been here
+                _complete(run, open_for(run.config), _lacking(run, draws), draws, log)
     predictions = run.predictions
     return predictions[predictions["split"] == "test"].reset_index(drop=True)
+
+
+def _incomplete(run: Run, draws: int) -> bool:
+    """Whether the test split, or a column of either split, is still to be predicted."""
+    lacking = _lacks(run.predictions, "ere_mm") or bool(_lacking(run, draws))
+    return "test" not in run.metrics or lacking
+
+
+def _lacking(run: Run, draws: int) -> list[str]:
+    """The kinds of redraws that are asked for and not there."""
+    kinds = ["tta", "dropout"] if run.config.dropout else ["tta"]
+    kept = run.predictions
+    return [kind for kind in kinds if draws and _lacks(kept, f"{kind}_mm")]
 
 
 def _lacks(predictions: pd.DataFrame, column: str) -> bool:

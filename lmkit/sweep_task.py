@@ -5,7 +5,6 @@ Workers import only this, so it stays light: no torch here.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
@@ -18,7 +17,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lmkit.fields import InputError
 from lmkit.files import project_root, write_json
+from lmkit.locks import take
 
 LOCK_S = 120.0  # how long to wait for a killed worker's process to let go of a run folder
 SIGHT_S = 30.0  # how long to wait for a file that another machine has written
@@ -72,12 +73,11 @@ def wait_until_free(folder: Path, longest_s: float = LOCK_S) -> None:
     while folder.is_dir() and time.monotonic() < until:
         with (folder / ".lock").open("w") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if take(file, folder):
+                    return
+            except InputError:  # no locks on this file system; the run itself says so
                 return
-            except BlockingIOError:
-                time.sleep(POLL_S)
-            except OSError:  # no locks on this file system; the run itself says so
-                return
+        time.sleep(POLL_S)
 
 
 def reason(folder: Path) -> str:

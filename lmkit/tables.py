@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 import reprlib
 from collections import Counter
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,14 @@ import pandas as pd
 from lmkit.faults import Fault, one_line
 from lmkit.fields import LONGEST_NAME, InputError, is_name, is_number, nearest
 from lmkit.files import read_yaml
+from lmkit.limits import check_count, check_spacing
 from lmkit.measures import Measurement
 
 NO_SIDE = "all"  # the side of a dataset without sides
 SPLITS = ("train", "val", "test")
 SHOWN = reprlib.Repr()
 SHOWN.maxstring = SHOWN.maxother = 80
+NUMBERS = ("x", "y", "x_was", "y_was", "spacing_x_mm", "spacing_y_mm", "spacing_mm")
 DECIMAL = re.compile(r"^([+-]?\d+),(\d+)$")  # a number with a decimal comma
 
 
@@ -87,46 +91,67 @@ def plain_name(name: object) -> str:
 
 
 def rows_of(
-    path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()
+    path: Path,
+    required: tuple[str, ...],
+    optional: tuple[str, ...] = (),
+    numbers: Callable[[list[str]], Container[str]] = lambda _: NUMBERS,
+    most: int | None = None,
 ) -> list[tuple[int, dict[str, str]]]:
     """The rows of a CSV file as (line number in the file, column -> text, stripped).
 
     Commas separate cells; semicolons or tabs where the header has them and no comma, and a number
     may then have a decimal comma, as spreadsheets write it in many countries.
 
+    Args:
+        numbers: header -> the columns of numbers; a name such as 1,5 in another one stays.
+        most: rows to read; None = all.
     Raises: InputError for an unreadable or empty file, a missing column, a column whose name is
-        nearly that of an optional one, or a row with too many cells.
+        nearly that of an optional one, a row with too many cells, or a quote that is not closed.
     """
-    rows = []
+    rows, begun = [], 1
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             separator = _separator(file.readline())
             file.seek(0)
-            reader = csv.DictReader(file, delimiter=separator)
-            reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
-            _check_header(path, list(reader.fieldnames), required, optional)
+            # strict: a quote that is not closed would take the rest of the file into its cell
+            reader = csv.DictReader(file, delimiter=separator, strict=True)
+            header = reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+            _check_header(path, header, required, optional)
+            commas = () if separator == "," else numbers(header)
+            begun = reader.line_num + 1
             for cells in reader:
-                if any(cells.pop(None, [])):
-                    raise InputError(
-                        f"{path} row {reader.line_num}: expected {len(reader.fieldnames)} "
-                        "cells, got more; is there a decimal comma?"
-                    )
-                row = {name: (text or "").strip() for name, text in cells.items()}
-                if separator != ",":
-                    row = {name: DECIMAL.sub(r"\1.\2", text) for name, text in row.items()}
+                row = _row(cells, commas, f"{path} row {reader.line_num}")
                 if any(row.values()):
                     rows.append((reader.line_num, row))
+                begun = reader.line_num + 1
+                if len(rows) == most:
+                    break
     except FileNotFoundError:
         raise InputError(f"{path}: expected a CSV file, found none") from None
     except UnicodeDecodeError:
         raise InputError(
             f"{path}: expected UTF-8 text, got another encoding; save it as `CSV UTF-8`"
         ) from None
-    except (OSError, csv.Error) as error:
+    except csv.Error as error:
+        raise InputError(
+            f"{path}: expected a readable CSV file, got: {error}, in the row that begins in line "
+            f"{begun}; look whether a quote is not closed"
+        ) from None
+    except OSError as error:
         raise InputError(f"{path}: expected a readable CSV file, got: {error}") from None
     if not rows:
         raise InputError(f"{path}: expected rows under the header, got none")
     return rows
+
+
+def _row(cells: dict[Any, Any], commas: Container[str], where: str) -> dict[str, str]:
+    """A row's cells, stripped, with points for decimal commas. Raises: InputError."""
+    if any(cells.pop(None, [])):
+        raise InputError(
+            f"{where}: expected {len(cells)} cells, got more; is there a decimal comma?"
+        )
+    row = {name: (text or "").strip() for name, text in cells.items()}
+    return {n: DECIMAL.sub(r"\1.\2", text) if n in commas else text for n, text in row.items()}
 
 
 def _separator(header: str) -> str:
@@ -170,6 +195,7 @@ def names_of(path: Path, names: object) -> tuple[str, ...]:
             f"{path}: landmarks: expected a list of different names, in quotes where YAML would "
             f"read a switch, got {shown(names)}"
         )
+    check_count(len(given), str(path))
     return tuple(name_of(name, "landmarks", str(path)) for name in given)
 
 
@@ -192,14 +218,10 @@ def spacing_of(path: Path, value: object) -> tuple[float, float]:
     pair: list[Any] = value if isinstance(value, list) else [value, value]
     if value is None:
         return math.nan, math.nan
-    if len(pair) == 2 and all(is_spacing(v) for v in pair):
-        return float(pair[0]), float(pair[1])
-    raise InputError(f"{path}: spacing_mm: expected one or two numbers > 0, got {shown(value)}")
-
-
-def is_spacing(value: object) -> bool:
-    """Whether a value is a number > 0 that a float can hold."""
-    return is_number(value) and value > 0
+    if len(pair) != 2 or not all(is_number(v) and v > 0 for v in pair):
+        raise InputError(f"{path}: spacing_mm: expected one or two numbers > 0, got {shown(value)}")
+    x, y = (check_spacing(v, "spacing_mm", str(path)) for v in pair)
+    return x, y
 
 
 def image_file(folder: Path, image: str, where: str, root: Path | None = None) -> Path:
@@ -218,7 +240,9 @@ def image_file(folder: Path, image: str, where: str, root: Path | None = None) -
         got = f"{shown(image)}: {getattr(error, 'strerror', None) or one_line(error)}"
         raise InputError(f"{where}: image: expected a file in {folder}, got {got}") from None
     if not inside:
-        raise InputError(f"{where}: image: expected a file in {root}, got {shown(image)}")
+        linked = bool(image) and Path(os.path.normpath(path)).is_relative_to(root)
+        got = f"{shown(image)}, which a link leads out of it" if linked else shown(image)
+        raise InputError(f"{where}: image: expected a file in {root}, got {got}")
     if not there:
         raise InputError(f"{where}: image: expected {one_line(path)}, which is missing")
     return path

@@ -17,6 +17,7 @@ from lmkit.declare import declared
 from lmkit.faults import STRICT, Fault, Faults
 from lmkit.fields import InputError, nearest
 from lmkit.images import SUFFIXES
+from lmkit.limits import check_count
 from lmkit.measures import Measurement
 from lmkit.native import mirror_pairs_of, sides_of
 from lmkit.places import is_clutter
@@ -259,6 +260,7 @@ def _check_counts(
     n_lines = usual[0][0] if usual else 0
     if n_lines == 0:
         raise InputError(f"{labels}: expected lines of x,y, got empty files")
+    check_count(n_lines, str(labels))
     path = labels.parent / "dataset.yaml"
     names = names_of(path, about.get("landmarks") or [*range(1, n_lines + 1)])
     for key, rows in list(points.items()):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lmkit.faults import one_line
 from lmkit.fields import InputError
+from lmkit.limits import check_coordinate
 from lmkit.tables import number, shown
 
 
@@ -36,7 +37,8 @@ def read_points(path: Path, image: Path) -> tuple[list[tuple[float, float]], boo
         if line.strip() == ",":
             points.append((math.nan, math.nan))
         else:
-            points.append((number(cells[0], "x", where), number(cells[1], "y", where)))
+            x, y = (number(cell, a, where) for cell, a in zip(cells, "xy", strict=True))
+            points.append((check_coordinate(x, "x", where), check_coordinate(y, "y", where)))
     return points, len(lines) < len(whole)
 
 

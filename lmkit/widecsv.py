@@ -15,7 +15,7 @@ from typing import Any
 from lmkit.faults import Faults
 from lmkit.fields import InputError, nearest
 from lmkit.sources import Collector
-from lmkit.tables import Tables, name_of, number, rows_of, shown
+from lmkit.tables import NUMBERS, Tables, name_of, number, rows_of, shown
 
 IMAGE = ("image", "file", "filename", "file_name", "image_name")
 KNOWN = ("patient", "split", "side", "spacing_x_mm", "spacing_y_mm", "spacing_mm", "spacing_source")
@@ -46,12 +46,19 @@ def axes_in(header: list[str]) -> dict[str, dict[str, str]]:
 
 
 def is_wide(header: list[str]) -> bool:
-    """Whether a CSV file with these columns is a wide table."""
-    return any(name.lower() in IMAGE for name in header) and bool(axes_in(header))
+    """Whether a CSV file with these columns is a wide table; predictions.csv of a run, with a row
+    for each landmark, is none."""
+    known = {name.lower() for name in header}
+    return bool(known & {*IMAGE}) and "landmark" not in known and bool(axes_in(header))
+
+
+def _numbers(header: list[str]) -> set[str]:
+    """The columns of numbers: others, such as names, keep a comma between digits."""
+    return {*NUMBERS, *(column for pair in axes_in(header).values() for column in pair.values())}
 
 
 def _read(collector: Collector, path: Path) -> None:
-    rows = rows_of(path, (), ())
+    rows = rows_of(path, (), (), _numbers)
     image_column, axes = _columns(collector, list(rows[0][1]), f"{path} row 1")
     seen: dict[str, tuple[str, str]] = {}
     for line, cells in rows:

@@ -189,12 +189,23 @@ def slider(low: float, high: float, step: float, value: float, text: str) -> w.F
     return w.FloatSlider(value, min=low, max=high, step=step, description=text, style=WIDE)
 
 
-def explorer(draw: Callable[..., Figure], controls: Mapping[str, w.Widget]) -> w.VBox:
-    """Controls in two columns over a picture that `draw` makes of their values."""
+def explorer(
+    draw: Callable[..., Figure],
+    controls: Mapping[str, w.Widget],
+    afterwards: Callable[..., None] | None = None,
+) -> w.VBox:
+    """Controls in two columns over a picture that `draw` makes of their values.
+
+    Args:
+        afterwards: called with the same values once the picture is on its way.
+    """
     picture = w.Image(format="png", layout=w.Layout(max_width="100%"))
 
     def redraw(_change: object = None) -> None:
-        picture.value = png(draw(**{name: control.value for name, control in controls.items()}))
+        values = {name: control.value for name, control in controls.items()}
+        picture.value = png(draw(**values))
+        if afterwards is not None:
+            afterwards(**values)
 
     for control in controls.values():
         control.observe(redraw, names="value")
@@ -216,8 +227,15 @@ def augmentation_explorer(dataset: Dataset, samples: Samples, config: RunConfig)
         "sigma_px": slider(0.5, 12, 0.25, config.sigma_px, "σ, heatmap px"),
         "amplitude": slider(height / 4, height * 2, height / 20, height, "amplitude"),
     }
-    view = partial(augmented_view, dataset, samples, config, pictures=Pictures(dataset))
-    return explorer(view, controls)
+    pictures = Pictures(dataset)
+
+    def read_ahead(row: int, **_others: object) -> None:
+        around = [r for r in (row + 1, row - 1, row + 2) if 0 <= r < len(samples)]
+        here, *near = (str(samples.images[r]) for r in (row, *around))
+        pictures.get(here, near)
+
+    view = partial(augmented_view, dataset, samples, config, pictures=pictures)
+    return explorer(view, controls, read_ahead)
 
 
 def target_view(

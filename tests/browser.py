@@ -14,6 +14,9 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
 # no sandbox where the tests run as root; nothing but loopback and files is opened
@@ -30,6 +33,18 @@ SETTINGS = {
     "notebook-extension/tracker.jupyterlab-settings": '{"windowingMode": "none"}',
     "apputils-extension/notification.jupyterlab-settings": '{"fetchNews": "false"}',
 }
+
+
+def required() -> bool:
+    """Whether these tests have to run, as .ci/run says by LMKIT_BROWSER=required."""
+    return os.environ.get("LMKIT_BROWSER") == "required"
+
+
+def do_without(reason: str) -> NoReturn:
+    """Skip the test; fail it where the browser is `required`."""
+    if required():
+        pytest.fail(f"LMKIT_BROWSER=required: {reason}")
+    pytest.skip(reason)
 
 
 def lacking() -> str:

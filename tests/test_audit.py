@@ -276,6 +276,11 @@ def test_bad_tables_are_refused_in_one_line():
         audit.apply_repair(table, bad.assign(image="none.png"))
 
 
+def test_sets_whose_points_are_all_one_have_no_shape_and_no_warning():
+    size = np.ones(3)
+    assert audit._procrustes_residual(np.zeros((3, 4, 2)), size).tolist() == [2**0.5] * 3
+
+
 def test_landmarks_that_are_numbers_are_audited_and_mended_as_texts_are():
     bad = spoil(jaws(), "p07.png", "left", FAULTS["swap"])
     bad = spoil(bad, "p09.png", "right", FAULTS["order"])

@@ -263,6 +263,48 @@ def test_a_datasets_audit_takes_what_there_is_and_leaves_out_what_was_kept():
     assert len(audit_dataset(replace(dataset, corrections=kept), seen(true))) == 0
 
 
+def rare(table: pd.DataFrame, name: str, kept: int) -> pd.DataFrame:
+    """The labels with a landmark in the first few images only."""
+    return table[(table.landmark != name) | (table.image < f"p{kept:02d}.png")]
+
+
+@pytest.mark.parametrize(
+    "labels, reason",
+    [
+        (lambda true: true[true.landmark == "a"], "expected >= 2 landmarks, got ['a']"),
+        (lambda true: rare(true, "e", 9), "expected every landmark in >= 10 sets"),
+        (
+            lambda true: true[(true.landmark == "a") | (true.image < "p35.png")],
+            "expected >= 40 images with two or more points, got 35",
+        ),
+        (lambda true: true[true.image < "p39.png"], "with two or more points, got 39"),
+    ],
+    ids=["one landmark", "a rare landmark", "partial sets", "few images"],
+)
+@pytest.mark.parametrize("with_model", [False, True])
+def test_labels_too_few_for_an_audit_are_a_reason_in_words(labels, reason, with_model):
+    true = head_sets()
+    few = labels(true)
+    dataset = data.open_dataset("phantom", phantom_patients=(1, 1, 1))
+    images = pd.DataFrame({"image": true.image.unique()}).assign(spacing_x_mm=0.1, spacing_y_mm=0.1)
+    images = images[images.image.isin(few.image)]
+    dataset = replace(dataset, landmarks=few, images=images, sizer=lambda _: (300, 500))
+    found = audit_dataset(dataset, seen(few) if with_model else None)
+    assert list(found.columns) == COLUMNS
+    assert len(found) == 0
+    assert reason in found.attrs["reason"]
+
+
+def test_predictions_of_too_few_whole_sets_leave_the_shape_alone():
+    true = head_sets(90)
+    dataset = data.open_dataset("phantom", phantom_patients=(1, 1, 1))
+    images = pd.DataFrame({"image": true.image.unique()}).assign(spacing_x_mm=0.1, spacing_y_mm=0.1)
+    dataset = replace(dataset, landmarks=true, images=images, sizer=lambda _: (300, 500))
+    alone = audit_dataset(dataset)
+    pd.testing.assert_frame_equal(audit_dataset(dataset, seen(true[true.landmark == "a"])), alone)
+    assert "reason" not in alone.attrs
+
+
 def test_predictions_that_say_nothing_are_refused_in_one_line():
     true = head_sets()
     model = seen(true)

@@ -17,6 +17,7 @@ from lmkit import data
 from lmkit.audit import check_dataset
 from lmkit.config import InputError
 from lmkit.formats import FORMATS
+from lmkit.images import image_size, read_image
 
 H, W = 60, 110
 LABEL = "image,x1,y1\na.png,1,2\nb.png,3,4\n"
@@ -181,6 +182,53 @@ def yaml_that_is_a_list(folder):
     native(folder, about="- tip\n- base\n")
 
 
+@breaks("dataset.yaml line 3: expected YAML, got: the key 'spacing_mm' again, given before")
+def a_key_twice(folder):
+    native(folder, about="landmarks: [tip]\nspacing_mm: 0.1\nspacing_mm: 0.2\n")
+
+
+@breaks("landmarks.csv row 4: x: expected up to 1000000 px from the image's first pixel, got 1e+08")
+def a_coordinate_that_is_in_no_image(folder):
+    native(folder, landmarks=rows("a.png,base,1e8,4"))
+
+
+@breaks("images.csv row 3: spacing_y_mm: expected 0.0001 to 100 mm per pixel, got 1e+308")
+def a_spacing_of_a_light_year(folder):
+    native(folder, images="image,patient,spacing_x_mm,spacing_y_mm\na.png,1,,\nb.png,2,1,1e308\n")
+
+
+@breaks("dataset.yaml: spacing_mm: expected 0.0001 to 100 mm per pixel, got 1e-07; state it in mm")
+def a_spacing_in_metres(folder):
+    native(folder, about="landmarks: [tip, base]\nsides: []\nspacing_mm: 0.0000001\n")
+
+
+@breaks("second_reading.csv row 2: y: expected up to 1000000 px from the image's first pixel")
+def an_absurd_second_reading(folder):
+    native(folder)
+    (folder / "second_reading.csv").write_text("image,landmark,x,y\na.png,tip,1,-1e7\n")
+
+
+@breaks("corrections.csv row 2: x: expected up to 1000000 px from the image's first pixel")
+def an_absurd_correction(folder):
+    native(folder)
+    text = "image,side,landmark,x,y,action\na.png,,tip,1e7,2,move\n"
+    (folder / "corrections.csv").write_text(text)
+
+
+@breaks(
+    "images.csv: expected a readable CSV file, got: unexpected end of data, in the row that beg"
+)
+def a_quote_that_is_not_closed(folder):
+    native(folder, images='image,patient,note\na.png,1,"good\nb.png,2,ok\n')
+
+
+@breaks("images.csv row 2: image: expected a file in")
+def a_linked_folder_of_images_outside(folder):
+    native(folder)
+    (folder / "images").rename(folder.parent / "elsewhere")
+    (folder / "images").symlink_to(folder.parent / "elsewhere")
+
+
 # text files, wide tables
 
 
@@ -206,6 +254,33 @@ def a_text_file_without_its_image(folder):
     for name in "ab":
         (folder / "annotations" / f"{name}.txt").write_text("1,2\n")
     (folder / "images" / "b.png").unlink()
+
+
+@breaks("a.txt line 1: x: expected up to 1000000 px from the image's first pixel, got 1e+99")
+def an_absurd_line(folder):
+    (folder / "annotations").mkdir()
+    for name, text in (("a", "1e99,2\n"), ("b", "1,2\n")):
+        (folder / "annotations" / f"{name}.txt").write_text(text)
+
+
+@breaks(
+    "labels.csv row 3: 1: y: expected up to 1000000 px from the image's first pixel, got -2e+06"
+)
+def an_absurd_cell(folder):
+    (folder / "labels.csv").write_text("image,x1,y1\na.png,1,2\nb.png,3,-2e6\n")
+
+
+@breaks("labels.csv row 2: spacing_x_mm: expected 0.0001 to 100 mm per pixel, got 500")
+def a_spacing_in_micrometres(folder):
+    (folder / "labels.csv").write_text("image,spacing_mm,x1,y1\na.png,500,1,2\n")
+
+
+@breaks(
+    "labels.csv: expected a readable CSV file, got: unexpected end of data, in the row that beg"
+)
+def a_note_whose_quote_takes_the_rows_after_it(folder):
+    text = 'image,x1,y1,note\na.png,1,2,"good\nb.png,3,4,ok\n'
+    (folder / "labels.csv").write_text(text)
 
 
 @breaks("labels.csv row 3: 1: y: expected a number, got ''")
@@ -269,6 +344,11 @@ def nan_in_json(folder):
 @breaks("labels.json annotation 1: tip: x: expected a number, got '12'")
 def text_for_a_number_in_json(folder):
     save(folder, coco(annotation("12", 2, 2, 3, 4, 2)))
+
+
+@breaks("labels.json annotation 1: tip: x: expected up to 1000000 px from the image's first pixel")
+def an_absurd_keypoint(folder):
+    save(folder, coco(annotation(1e308, 2, 2, 3, 4, 2)))
 
 
 @breaks("labels.json annotation 1: keypoints: expected x, y, visibility of 2 landmarks, got 5 num")
@@ -430,6 +510,63 @@ def dicom_with_a_spacing_of_zero(folder):
     replace(folder, (folder / "images" / "a.dcm").read_bytes(), "a.dcm")
 
 
+@breaks("a.dcm: PixelSpacing: expected 0.0001 to 100 mm per pixel, got 1e-06; state it in mm")
+def dicom_with_an_absurd_spacing(folder):
+    write_dicom(folder / "images" / "a.dcm", RAMP, PixelSpacing=[0.1, 1e-6])
+    replace(folder, (folder / "images" / "a.dcm").read_bytes(), "a.dcm")
+
+
+@breaks("(Explicit VR Little Endian), got: pixels for more than 7 x 2, as Columns and Rows say")
+def dicom_with_half_of_its_rows(folder):
+    write_dicom(folder / "images" / "a.dcm", RAMP[:4], Rows=2)
+    replace(folder, (folder / "images" / "a.dcm").read_bytes(), "a.dcm")
+
+
+@breaks("(Explicit VR Little Endian), got: pixels for more than 6 x 5, as Columns and Rows say")
+def dicom_with_a_column_too_few(folder):
+    write_dicom(folder / "images" / "a.dcm", RAMP, Columns=6)
+    replace(folder, (folder / "images" / "a.dcm").read_bytes(), "a.dcm")
+
+
+@breaks("a.dcm: expected Rows and Columns > 0, got 0 and 7")
+def dicom_without_rows(folder):
+    write_dicom(folder / "images" / "a.dcm", RAMP, Rows=0)
+    replace(folder, (folder / "images" / "a.dcm").read_bytes(), "a.dcm")
+
+
+def patched(folder: Path, old: bytes, new: bytes, **tags) -> None:
+    """A DICOM image a.dcm with other bytes in its header."""
+    write_dicom(folder / "images" / "a.dcm", RAMP, **tags)
+    data = (folder / "images" / "a.dcm").read_bytes()
+    assert data.count(old) == 1
+    replace(folder, data.replace(old, new), "a.dcm")
+
+
+@breaks("a.dcm: expected a DICOM file, got:")
+def dicom_whose_number_of_frames_is_no_number(folder):
+    one = b"\x28\0\x08\0IS\x02\x00"  # (0028,0008)
+    patched(folder, one + b"1 ", one + b"x ", NumberOfFrames=1)
+
+
+@breaks("a.dcm: expected a DICOM file, got:")
+def dicom_with_rows_of_one_byte(folder):
+    patched(folder, b"\x28\0\x10\0US\x02\0", b"\x28\0\x10\0US\x01\0")
+
+
+@breaks("a.dcm: expected a DICOM file, got: Unknown Value Representation")
+def dicom_with_frames_of_an_unknown_kind(folder):
+    frames = b"\x28\0\x08\0"
+    patched(folder, frames + b"IS", frames + b"UX", NumberOfFrames=1)
+
+
+@breaks(
+    "a.tif: expected a readable image (png jpg jpeg bmp tif tiff dcm dicom), got: no pixel that"
+)
+def a_tiff_of_no_numbers(folder):
+    Image.fromarray(np.full((H, W), np.nan, np.float32)).save(folder / "images" / "a.tif")
+    replace(folder, (folder / "images" / "a.tif").read_bytes(), "a.tif")
+
+
 @breaks("a.dcm: expected a DICOM file, got: Unknown Value Representation")
 def dicom_with_rows_of_an_unknown_kind(folder):
     write_dicom(folder / "images" / "a.dcm", RAMP)
@@ -457,8 +594,8 @@ def use(folder: Path) -> None:
     """What a run does with a dataset: open it and read every image."""
     ds = data.open_dataset(folder)
     for image in ds.images["image"]:
+        ds.read(image)  # first: it decodes what the size has no use for
         ds.size(image)
-        ds.read(image)
 
 
 @pytest.mark.parametrize("name", list(BROKEN))
@@ -489,6 +626,74 @@ def test_a_byte_order_mark_semicolons_and_decimal_commas_are_read(folder):
     text = "image;landmark;x;y\na.png;tip;1,5;2\nb.png;tip;-5,25;6\n"
     (folder / "landmarks.csv").write_text("\ufeff" + text, encoding="utf-8")
     assert data.open_dataset(folder).points("all")[:, 0].tolist() == [[1.5, 2], [-5.25, 6]]
+
+
+@pytest.mark.parametrize("write", [dicom_with_rows_of_an_unknown_kind, dicom_with_rows_of_one_byte])
+@pytest.mark.parametrize("read", [read_image, image_size])
+def test_a_dicom_header_that_cannot_be_decoded_is_one_line_whoever_reads_it(folder, write, read):
+    write(folder)
+    with pytest.raises(InputError, match=r"a\.dcm: expected a DICOM file, got: "):
+        read(folder / "images" / "a.dcm")
+
+
+def test_a_comma_between_digits_stays_in_a_name(folder):
+    """The decimal comma is one of number columns only: 1,5 and 1.5 are two patients."""
+    text = "image;patient;x1;y1\na.png;1,5;1,5;2\nb.png;1.5;3;4\n"
+    (folder / "labels.csv").write_text(text)
+    ds = data.open_dataset(folder)
+    assert ds.images["patient"].tolist() == ["1,5", "1.5"]
+    assert ds.points("all")[:, 0].tolist() == [[1.5, 2], [3, 4]]
+    (folder / "labels.csv").unlink()
+    native(folder, images="image;patient;spacing_x_mm\na.png;1,5;0,1\nb.png;1.5;0,2\n")
+    ds = data.open_dataset(folder)
+    assert ds.images["patient"].tolist() == ["1,5", "1.5"]
+    assert ds.spacing_mm[:, 0].tolist() == [0.1, 0.2]
+
+
+def test_a_quoted_cell_of_several_lines_is_read(folder):
+    text = 'image,x1,y1,note\na.png,1,2,"good,\nbut ""dark"""\nb.png,3,4,ok\n'
+    (folder / "labels.csv").write_text(text)
+    assert data.open_dataset(folder).images["image"].tolist() == ["a.png", "b.png"]
+
+
+def test_a_far_pixel_of_a_float_image_does_not_darken_the_others(folder):
+    values = np.linspace(-1, 3, H * W, dtype=np.float32).reshape(H, W)
+    Image.fromarray(values).save(folder / "images" / "plain.tif")
+    values[0, 5:8] = np.inf, -np.inf, np.nan
+    Image.fromarray(values).save(folder / "images" / "odd.tif")
+    plain, odd = (read_image(folder / "images" / f"{n}.tif") for n in ("plain", "odd"))
+    assert odd[0, 5:8].tolist() == [65535, 0, 0]
+    assert np.array_equal(np.delete(odd, [5, 6, 7]), np.delete(plain, [5, 6, 7]))
+
+
+def test_a_camera_s_jpeg_of_two_pictures_is_read(folder):
+    first, second = (Image.open(folder / "images" / f"{n}.png").copy() for n in "ab")
+    path = folder / "images" / "c.jpg"
+    first.save(path, format="MPO", save_all=True, append_images=[second], quality=95)
+    assert Image.open(path).format == "MPO"
+    assert read_image(path).shape == (H, W)
+
+
+def test_labels_in_two_formats_are_named_and_the_first_is_read(folder):
+    native(folder)
+    (folder / "annotations").mkdir()
+    for name in "ab":
+        (folder / "annotations" / f"{name}.txt").write_text("50,50\n51,51\n")
+    (folder / "labels.csv").write_text("image,tip_x,tip_y\na.png,1,2\nb.png,3,4\n")
+    said = r"got the native folder, which is read, and text files \(annotations/a.txt\), a wide CSV"
+    with pytest.warns(UserWarning, match=said):
+        assert data.open_dataset(folder).points("all")[0, 0].tolist() == [1, 2]
+    assert "taken for granted" in set(check_dataset(folder).problems["problem"])
+    ds = data.open_dataset(folder / "labels.csv")  # named, so the others do not matter: no warning
+    assert ds.points("all")[:, 0].tolist() == [[1, 2], [3, 4]]
+
+
+def test_a_runs_predictions_beside_the_labels_are_no_labels(folder):
+    native(folder)
+    (folder / "outputs").mkdir()
+    text = "split,image,landmark,x,y,x_true,y_true\nval,a.png,tip,1,2,1,2\n"
+    (folder / "outputs" / "predictions.csv").write_text(text)
+    assert len(data.open_dataset(folder).images) == 2  # and no warning
 
 
 def test_landmarks_out_of_order_are_told_by_their_names(folder):

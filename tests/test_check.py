@@ -187,6 +187,15 @@ def test_a_patient_in_two_splits_is_listed(sound):
     assert "p0 in train and test" in row["got"]
 
 
+def test_patients_that_differ_in_capitals_or_spaces_alone_are_listed(sound):
+    change(sound, "images.csv", 2, patient="Anna B")
+    change(sound, "images.csv", 11, patient="ANNA  B")  # in another split
+    check = check_dataset(sound)
+    assert listed(check) == {("patients alike", "")}
+    assert check.problems["got"].item() == "'Anna B' and 'ANNA  B'"
+    assert not check.problems["stops"].item()
+
+
 def test_a_broken_dataset_yaml_does_not_hide_what_is_wrong_with_the_rows(sound):
     (sound / "dataset.yaml").write_text("landmarks: [tip, base\n")
     change(sound, "landmarks.csv", 2, x="-")

@@ -9,8 +9,8 @@ import pytest
 from conftest import write_native
 from PIL import Image
 
-from lmkit import audit, data, parameters, records, samples, stages
-from lmkit.config import InputError, make_config
+from lmkit import audit, data, parameters, records, runs, samples, stages
+from lmkit.config import InputError, RunConfig, make_config
 
 
 def quiet(_line: str) -> None:
@@ -22,6 +22,21 @@ def test_two_evaluations_at_once_cannot_double_the_test_rows(tiny):
     with records.locked(run.folder), pytest.raises(InputError, match="another process is writing"):
         stages.open_test_split(run, log=quiet)
     assert len(stages.open_test_split(run, log=quiet)) == 4
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the statistics of such an error
+@pytest.mark.parametrize("error_mm", [np.inf, 1e300])
+def test_scores_that_are_not_finite_write_none_of_their_files(tmp_path, error_mm):
+    columns = ["split", "image", "patient", "side", "landmark"]
+    columns += ["x", "y", "x_true", "y_true", "error_mm", "peak"]
+    rows = [
+        ("val", f"{k}.png", f"p{k}", "all", "tip", 1.0, 2.0, 3.0, 4.0, e, 0.5)
+        for k, e in enumerate((1.0, 2.0, error_mm, 3.0))
+    ]
+    run = runs.Run(tmp_path, RunConfig(), {})
+    with pytest.raises(InputError, match=r"got an error of .* mm \(2\.png, all tip\)"):
+        records.write_scores(run, pd.DataFrame(rows, columns=columns))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dataset_that_moved_is_evaluated_where_it_is_now(tiny):

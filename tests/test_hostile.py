@@ -30,6 +30,7 @@ from lmkit import (
     ablation_report,
     canvas,
     checkpoints,
+    commands,
     convert,
     data,
     dicom,
@@ -101,6 +102,8 @@ def test_the_source_runs_nothing_that_a_file_says(path):
             pytest.fail(f"{name} runs code of the file")
         if last in ("load", "save") and name.split(".")[0] == "np":
             assert given(call, "allow_pickle") in (None, "False"), "NumPy would unpickle"
+        if name == "Image.open":
+            assert given(call, "formats"), "of all its formats Pillow starts Ghostscript for one"
         if name == "yaml.load":
             assert ast.unparse(call.args[1]) in ("_Bounded if aliases else _NoAliases",)
         if name.startswith(("subprocess.", "os.exec", "os.spawn")):
@@ -111,6 +114,7 @@ def test_the_source_runs_nothing_that_a_file_says(path):
 def test_the_scan_of_the_source_sees_the_calls_that_it_is_about():
     found = {name for path in MODULES for name, _ in calls(ast.parse(path.read_text()))}
     assert {"torch.load", "np.load", "yaml.load", "subprocess.run", "ast.literal_eval"} <= found
+    assert "Image.open" in found
 
 
 # YAML
@@ -511,6 +515,21 @@ def test_a_small_file_cannot_claim_the_memory_of_a_huge_picture(tmp_path, name):
     assert grown < 150, f"{grown:.0f} MB for a refusal"
 
 
+def test_postscript_called_png_starts_no_ghostscript(tmp_path, monkeypatch):
+    """A Ghostscript that notes that it ran: Pillow looks for it on the path, once."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path / 'ran'}\n")
+    (tmp_path / "bin" / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
+    box = "%%BoundingBox: 0 0 110 60\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "a.png").write_text(f"%!PS-Adobe-3.0 EPSF-3.0\n{box}")
+    for read in (read_image, image_size):
+        said = refused(lambda read=read: read(tmp_path / "a.png"))
+        assert "expected a readable image" in said
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize("syntax", ["ExplicitVRLittleEndian", "RLELossless"])
 def test_a_dicom_header_cannot_claim_the_memory_of_a_huge_picture(tmp_path, syntax):
     pydicom = pytest.importorskip("pydicom")
@@ -788,6 +807,42 @@ def test_an_image_file_whose_name_is_no_text_is_one_line(folder):
     assert "expected a name on one line" in refused(lambda: data.open_dataset(folder))
 
 
+def test_the_command_line_shows_any_file_name_as_a_terminal_can(folder, capsys):
+    in_native(folder, "a.png")
+    (folder / "images" / "link.png").unlink()
+    for name in (b"/\xff.png", b"/\x1b[31mred\n.png"):
+        with open(os.fsencode(folder / "images") + name, "wb") as file:
+            file.write((folder / "images" / "a.png").read_bytes())
+    commands.main(["check", str(folder)])
+    commands.main(["convert", str(folder), str(folder.parent / "new")])
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err
+    assert r"\udcff.png" in said.out
+    assert r"\x1b[31mred\n.png" in said.out
+
+
+@pytest.mark.parametrize("sign", ["\u200b", "\u200e", "\u200f", "\u202e", "\u2066", "\u2069"])
+def test_a_name_with_a_sign_that_hides_or_turns_it_is_refused(folder, sign):
+    in_native(folder, "a.png")
+    table = pd.read_csv(folder / "images.csv").assign(patient=["12", f"1{sign}2"])
+    table.to_csv(folder / "images.csv", index=False)
+    said = refused(lambda: data.open_dataset(folder))
+    assert "patient: expected a name on one line" in said
+    assert sign not in said
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["مريض", "חולה", "患者", "Müller-Lüdenscheidt", "می\u200cخواهم", "क्\u200dष", "O'Neill, J."],
+)
+def test_names_in_any_script_are_names(folder, name):
+    (folder / "images" / "link.png").unlink()
+    in_native(folder, "a.png")
+    table = pd.read_csv(folder / "images.csv").assign(patient=[name, "2"])
+    table.to_csv(folder / "images.csv", index=False)
+    assert data.open_dataset(folder).images["patient"].tolist() == [name, "2"]
+
+
 def test_a_message_is_one_line_that_a_terminal_may_show_whatever_it_quotes():
     said = str(InputError("a\nb\x1b[31m\u2028\ud800 <b>"))
     assert said == "a\\nb\\x1b[31m\\u2028\\ud800 <b>"
@@ -835,6 +890,26 @@ def test_a_column_twice_is_one_line_and_not_the_last_of_them(folder):
     (folder / "labels.csv").write_text("image,x1,y1,x1\na.png,1,2,9\nb.png,3,4,9\n")
     said = refused(lambda: data.open_dataset(folder))
     assert "labels.csv row 1: expected each column once, got 'x1' again" in said
+
+
+def test_many_names_take_no_time_and_too_many_are_refused(folder):
+    def cvat(count: int) -> None:
+        points = ";".join(["1,2"] * count)
+        (folder / "labels.xml").write_text(
+            f'<annotations><image name="a.png"><points label="tip" points="{points}"/></image>'
+            "</annotations>"
+        )
+
+    cvat(10_001)
+    assert "landmarks: expected up to 10000 of them, got 10001" in refused(
+        lambda: data.open_dataset(folder)
+    )
+    cvat(9_000)
+    start = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # b.png without a point
+        assert len(data.open_dataset(folder).names) == 9_000
+    assert time.process_time() - start < 3
 
 
 def test_readers_that_are_no_names_are_one_line(folder):

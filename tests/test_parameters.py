@@ -49,6 +49,7 @@ def test_without_a_cell_history_as_in_nbval_the_parameters_cell_still_counts():
         ({"clip_norm": -1}, "clip_norm: expected greater than 0, got -1"),
         ({"scale_range": [1.1, 0.9]}, "scale_range: expected 0 < low <= high"),
         ({"spacing_mm": "0.1 -0.1"}, "spacing_mm[1]: expected greater than 0"),
+        ({"spacing_mm": "1e-9 0.1"}, "spacing_mm[0]: expected 0.0001 to 100, got 1e-09"),
         ({"split_fractions": [0.5, 0.1, 0.1]}, "split_fractions: expected shares that add up to 1"),
         ({"preset": "quik"}, "got 'quik'; did you mean quick?"),
         ({"run": "../else"}, "run: expected up to 100 letters"),

@@ -1,5 +1,8 @@
 """Predicting new images gives what the run predicted for the same images."""
 
+import errno
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -97,3 +100,33 @@ def test_a_run_made_on_a_gpu_predicts_where_there_is_none(tiny, tmp_path, capsys
     assert "device: expected auto or cpu, got cuda" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"device: expected auto \| cpu \| cuda, got 'gpu'"):
         evaluate.predict(run.folder, files, "gpu")
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_predicted(
+    tmp_path, monkeypatch, capsys
+):
+    asked = []
+    monkeypatch.setattr(predict, "predict", lambda *given: asked.append(given))
+    image = tmp_path / "a.png"
+    image.touch()
+    (tmp_path / "file").touch()
+    for place, said in (
+        (tmp_path / "file" / "x.csv", "x.csv: expected a place to write to, got: "),
+        (tmp_path, "expected a file to write to, got a folder"),
+    ):
+        assert predict.main(["run", str(image), "-o", str(place)]) == 1
+        assert said in capsys.readouterr().err
+    assert not asked
+
+
+def test_a_disk_that_fills_up_while_the_table_is_written_is_one_line(tmp_path, monkeypatch, capsys):
+    class Full:
+        def to_csv(self, *_given, **_named):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(predict, "predict", lambda *_: Full())
+    (tmp_path / "a.png").touch()
+    target = tmp_path / "found.csv"
+    assert predict.main(["run", str(tmp_path / "a.png"), "-o", str(target)]) == 1
+    assert "found.csv: expected a place to write to, got: No space left" in capsys.readouterr().err
+    assert not target.exists()

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import browser
 import nbformat
 import pandas as pd
 import pytest
@@ -22,7 +23,8 @@ from lmkit.verdicts import p_text
 
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = [  # each file imports only from files above it
-    "__init__ choices fields config files faults geometry lines measures declare phantom_* phantom",
+    "__init__ choices fields limits config locks files faults geometry lines measures declare",
+    "phantom_* phantom",
     "dicom images canvas tables jsonfiles native places sources textlines textfiles",
     "audit_repair appending outdated corrections",
     "coco labelme widecsv cvat labelstudio formats",
@@ -226,6 +228,16 @@ def test_nothing_seeds_or_sets_defaults_at_import():
                 assert not re.search(r"seed|set_default|set_num_threads", text), (
                     f"{path.name}: {text}"
                 )
+
+
+def test_where_the_browser_is_required_its_tests_fail_rather_than_skip(monkeypatch):
+    assert "\nexport LMKIT_BROWSER=required\n" in (ROOT / ".ci" / "run").read_text()
+    monkeypatch.setenv("LMKIT_BROWSER", "required")
+    with pytest.raises(pytest.fail.Exception, match="required: no Chromium"):
+        browser.do_without("no Chromium")
+    monkeypatch.delenv("LMKIT_BROWSER")
+    with pytest.raises(pytest.skip.Exception, match="no Chromium"):
+        browser.do_without("no Chromium")
 
 
 EXAMPLES = ROOT / "outputs" / "example"

@@ -1,6 +1,8 @@
 """Explorers of cases: their orders, what a slider changes, and that maps lie where points do."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from conftest import TINY, write_native
 from matplotlib.figure import Figure
 
-from lmkit import cases, data, plots_cases, stages, widgets_cases
+from lmkit import cases, data, plots_cases, samples, stages, widgets, widgets_cases
 from lmkit.case_desk import Desk, Pictures
 from lmkit.config import InputError, make_config
 from lmkit.widgets import png
@@ -268,3 +270,41 @@ def test_a_picture_is_there_well_within_a_second_and_images_are_read_once(traine
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 1
     assert sorted(read) == ["a.png", "b.png", "c.png"]
+
+
+def test_an_earlier_images_neighbours_do_not_keep_the_next_image_up(trained):
+    _, dataset, _ = trained
+    read, go_on = [], threading.Event()
+
+    def slow(image: str) -> np.ndarray:
+        read.append(image)
+        assert go_on.wait(10)
+        return np.zeros((5, 7), np.uint8)
+
+    pictures = Pictures(replace(dataset, reader=slow))
+    with ThreadPoolExecutor(2) as others:
+        first = others.submit(pictures.get, "a.png", ["b.png", "c.png"])
+        while not read or len(pictures.held) < 3:
+            time.sleep(0.01)
+        second = others.submit(pictures.get, "d.png")
+        while "d.png" not in pictures.held:
+            time.sleep(0.01)
+        go_on.set()
+        assert second.result().shape == first.result().shape == (5, 7)
+    assert read == ["a.png", "d.png"]
+
+
+def test_the_sliders_next_images_are_there_before_they_are_asked_for(trained):
+    run, dataset, _ = trained
+    read = []
+    counted = replace(dataset, reader=lambda image: read.append(image) or dataset.read(image))
+    lined_up = samples.line_up(counted, "right")
+    box = widgets.augmentation_explorer(counted, lined_up, run.config)
+    end = time.monotonic() + 10
+    while len(read) < 3 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert read == [str(image) for image in lined_up.images[:3]]
+    before, controls = picture(box), controls_of(box)
+    controls["image"].value = 1
+    assert picture(box) != before
+    assert read.count(read[1]) == 1
