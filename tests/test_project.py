@@ -269,6 +269,16 @@ def test_ten_minutes_of_the_recommended_recipe_are_ahead_of_the_old_one_on_each_
     assert old.about["dataset_fingerprint"] == new.about["dataset_fingerprint"]
 
 
+def test_fifteen_minutes_on_real_ultrasound_reach_what_was_asked():
+    run = runs.load_run(EXAMPLES / "us_hc18")
+    test = run.metrics["test"]
+    assert run.history["seconds"].sum() <= 15 * 60
+    assert test["mre_mm"] < 2.0
+    assert test["median_mm"] < 1.3
+    assert test["sdr"]["2"] > 0.72
+    assert test["sdr"]["4"] > 0.94
+
+
 def test_the_readme_states_what_the_example_ablation_found():
     found = pd.read_csv(EXAMPLES / "ablation_document" / "summary.csv")
     found = found[(found["side"] == "together") & (found["figure"] == "sdr_2mm")]
@@ -280,6 +290,23 @@ def test_the_readme_states_what_the_example_ablation_found():
         low, effect, high = (100 * value for value in (row.low, row.effect, row.high))
         told = f"{effect:+.1f} ({low:+.1f} to {high:+.1f}) | {p_text(row.p_holm)} | {row.verdict}"
         assert f"| {row.strategy} | {claim} | {told} |".replace("+0.0 ", "0.0 ") in lines
+
+
+def test_the_readme_states_what_each_ingredient_gave():
+    found = pd.read_csv(EXAMPLES / "ablation_ingredients" / "summary.csv")
+    grid = read_grid(ROOT / "params" / "ablation.yaml")
+    assert set(grid.names("ingredients", "remove")) == set(found["strategy"])
+    lines = (ROOT / "README.md").read_text().splitlines()
+    for change, rows in found.groupby("change"):
+        by = rows.set_index("figure")
+        sdr, failures = (effect_told(by.loc[name], 100, 1) for name in ("sdr_2mm", "failure_rate"))
+        median, verdict = effect_told(by.loc["median_mm"], 1, 2), by.loc["sdr_2mm", "verdict"]
+        assert f"| {change} | {sdr} | {verdict} | {median} | {failures} |" in lines
+
+
+def effect_told(row: pd.Series, times: int, digits: int) -> str:
+    low, effect, high = (f"{times * row[k]:+.{digits}f}" for k in ("low", "effect", "high"))
+    return f"{effect} ({low} to {high})"
 
 
 @pytest.mark.parametrize("name", [n for n in notebook_names() if n < "05"])
