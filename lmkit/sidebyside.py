@@ -49,7 +49,7 @@ def label(config: RunConfig) -> str:
 
 
 def at_batch(config: RunConfig, size: int) -> str:
-    """What it is called at a batch size: by no other name where that is its own."""
+    """What the recipe is called at a batch size: by no other name where that is its own."""
     return label(config) if size == config.batch_size else f"{label(config)}, batch {size}"
 
 
@@ -113,11 +113,11 @@ def _begun(stored: Path, config: RunConfig, minutes: float) -> dict[str, Any]:
     """What a benchmark.json holds; of one that was interrupted, what was measured on this machine
     and with this code, and else nothing yet."""
     about = _about(config)
-    found: dict[str, Any] = {}
     if stored.exists():
-        found = json.loads(stored.read_text(encoding="utf-8"))
-    if "train_ratio" in found or {**found.get("about", {}), "date": about["date"]} == about:
-        return found
+        found: dict[str, Any] = json.loads(stored.read_text(encoding="utf-8"))
+        same = found["about"] | {"date": about["date"]} == about and found["minutes"] == minutes
+        if same or "train_ratio" in found:
+            return found
     growth: dict[str, list[dict[str, Any]]] = {what: [] for what in GROWTH}
     return {"recipes": {}, "growth": growth, "minutes": minutes, "about": about}
 

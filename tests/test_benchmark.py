@@ -1,6 +1,7 @@
 """What a recipe costs: measured in processes of their own, written once, read ever after."""
 
 import json
+import time
 
 import numpy as np
 import pandas as pd
@@ -65,7 +66,7 @@ def test_memory_of_a_gpu_is_told_beside_that_of_the_process(monkeypatch):
 
 def test_the_parts_of_a_step_are_timed_by_the_clock_and_only_where_watched(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(spans.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
 
     def work(name, seconds):
         with spans.span(name):

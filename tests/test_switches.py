@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -340,9 +341,9 @@ def test_few_epochs_in_a_time_budget_are_planned_to_the_end_of_it():
 
 @pytest.fixture
 def at(monkeypatch):
-    """Sets the clock of `schedule`, seconds."""
+    """Sets the clock, seconds."""
     now = [0.0]
-    monkeypatch.setattr(schedule.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     return lambda seconds: now.__setitem__(0, seconds)
 
 
