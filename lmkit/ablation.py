@@ -16,7 +16,8 @@ import pandas as pd
 from lmkit.config import RunConfig
 from lmkit.data import Dataset, open_for
 from lmkit.fields import InputError, nearest
-from lmkit.grid import GRID, Design, Grid, read_grid
+from lmkit.grid import Design, Grid
+from lmkit.gridfile import GRID, read_grid
 from lmkit.parameters import asked_for, configure
 from lmkit.planning import JOINER, PLACES, Maker, Planned, recipes_of
 from lmkit.runs import run_folder

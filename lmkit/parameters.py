@@ -21,7 +21,7 @@ WHERE_NOT_WHAT = {"run", "outputs", "dataset", "side", "preset", "device"}  # no
 
 
 def preset_names() -> list[str]:
-    """The presets in params/; ablation*.yaml there are grids, see `lmkit.grid`."""
+    """The presets in params/; ablation*.yaml there are grids, see `lmkit.gridfile`."""
     files = (project_root() / "params").glob("*.yaml")
     return sorted(path.stem for path in files if not path.stem.startswith("ablation"))
 

@@ -20,7 +20,7 @@ from lmkit.batches import canvas_for
 from lmkit.data import open_for
 from lmkit.fields import InputError
 from lmkit.findings import FINISHED, after_first_look, refuse_foreign, state_of
-from lmkit.grid import GRID
+from lmkit.gridfile import GRID
 from lmkit.machines import Log, Machines, connect, how_many
 from lmkit.notebooks import value_of
 from lmkit.planning import Planned

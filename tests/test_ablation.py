@@ -11,7 +11,7 @@ from lmkit import (
     advice,
     choices,
     findings,
-    grid,
+    gridfile,
     loss_common,
     loss_maps,
     losses,
@@ -81,7 +81,7 @@ def test_a_loss_that_is_registered_is_a_setting_and_a_strategy_at_once(tmp_path,
     goal = losses.Target(0 * maps, torch.zeros(1, 2, 2), torch.ones(1, 2, 2), one, one, one)
     assert losses.build(config)(maps, goal).item() == (0.5**2 / 2 + 3 - 0.5) / 2
     file = written(tmp_path, every=["loss", "decoder"])
-    strategies = grid.read_grid(file).strategies
+    strategies = gridfile.read_grid(file).strategies
     assert strategies["huber"].says == "Huber's, of the maps"
     assert "quarter" not in strategies, "the strategy dark sets it"
     assert "decoder_dark" in strategies, "the name dark is taken"
@@ -92,7 +92,7 @@ def test_a_loss_that_is_registered_is_a_setting_and_a_strategy_at_once(tmp_path,
 
 
 def test_all_of_the_documents_claims_are_in_the_grid_and_tried_or_explained():
-    whole = grid.read_grid()
+    whole = gridfile.read_grid()
     assert list(whole.claims) == list(range(1, 13))
     assert {s.claim for s in whole.strategies.values()} - {None} == set(range(1, 13))
     document = whole.names("document", "add")
@@ -199,7 +199,7 @@ def test_a_wrong_grid_stops_with_one_line(tmp_path, changed, expected):
     ],
 )
 def test_a_wrong_parameter_of_05_stops_with_one_line(given, expected):
-    cell = {"preset": "tiny", "grid": grid.GRID, "side": "", "scheduler": "", "workers": 0}
+    cell = {"preset": "tiny", "grid": gridfile.GRID, "side": "", "scheduler": "", "workers": 0}
     with pytest.raises(InputError) as error:
         ablation.plan_of(cell | {"train": True, "write_recommended": False}, given)
     assert expected in str(error.value)
@@ -207,7 +207,7 @@ def test_a_wrong_parameter_of_05_stops_with_one_line(given, expected):
 
 
 def test_a_side_edited_by_hand_counts():
-    cell = {"preset": "tiny", "grid": grid.GRID, "scheduler": "", "workers": 0}
+    cell = {"preset": "tiny", "grid": gridfile.GRID, "scheduler": "", "workers": 0}
     plan = ablation.plan_of(cell | {"train": True, "write_recommended": False, "side": "left"}, {})
     assert plan.sides == ("left",)
 

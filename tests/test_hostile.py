@@ -35,7 +35,7 @@ from lmkit import (
     data,
     dicom,
     findings,
-    grid,
+    gridfile,
     parameters,
     plots,
     plots_errors,
@@ -160,7 +160,7 @@ def yaml_readers(folder: Path) -> dict:
     return {
         "dataset.yaml": (native / "dataset.yaml", lambda: data.open_dataset(native)),
         "preset": (file, lambda: parameters.read_preset(str(file))),
-        "grid": (grid_file, lambda: grid.read_grid(grid_file)),
+        "grid": (grid_file, lambda: gridfile.read_grid(grid_file)),
         "config.yaml": (run / "config.yaml", lambda: runs.load_run(run)),
         "-f": (file, lambda: read_yaml(file)),
     }
@@ -666,7 +666,7 @@ def test_a_strategy_a_size_and_a_run_name_no_folder_but_their_own(tmp_path, name
     whole = yaml.safe_load(yaml.safe_dump(SMALL))
     whole["strategies"][name] = {"says": "s", "group": "g", "add": {"lr": 0.01}}
     (tmp_path / "grid.yaml").write_bytes(yaml.safe_dump(whole).encode("utf-8", "replace"))
-    refused(lambda: grid.read_grid(tmp_path / "grid.yaml"))
+    refused(lambda: gridfile.read_grid(tmp_path / "grid.yaml"))
     whole = yaml.safe_load(yaml.safe_dump(SMALL))
     whole["sizes"] = {name: whole["sizes"]["two"]}
     (tmp_path / "grid.yaml").write_bytes(yaml.safe_dump(whole).encode("utf-8", "replace"))

@@ -17,7 +17,7 @@ import yaml
 import lmkit
 from lmkit import choices, notebooks, parameters, phantom, runs
 from lmkit.config import RunConfig
-from lmkit.grid import read_grid
+from lmkit.gridfile import read_grid
 from lmkit.notebooks import notebook_names
 from lmkit.verdicts import p_text
 
@@ -32,7 +32,7 @@ ORDER = [  # each file imports only from files above it
     "augment exposure decoders modes heatmap unet cascade model",
     "loss_common loss_maps loss_spatial losses metrics resampling pairing stats uncertainty",
     "audit_sets audit_shape audit_model audit_causes audit_others audit parameters",
-    "grid contrasts verdicts",
+    "grid gridfile contrasts verdicts",
     "trust error_parts shape_prior audit_views audit_slips audit_hypotheses audit_predictions",
     "memory spans batches targets inference redraws rationale checkpoints schedule train runs",
     "unlabelled evaluate records predict export stages folds ensembles cases",
@@ -40,7 +40,7 @@ ORDER = [  # each file imports only from files above it
     "benchmark sidebyside planning ablation protocol sweep_task machines sweep_cost findings",
     "evidence advice",
     "plots plots_errors plots_check plots_speed plots_agreement plots_trust plots_cases",
-    "case_desk widgets widgets_cases notebooks",
+    "case_desk views widgets widgets_cases notebooks",
     "windows pointing plots_correct correct_desk reading_desk desk_pictures widgets_correct",
     "plots_ablation widgets_ablation ablation_report run_server sweep",
 ]

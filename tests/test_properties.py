@@ -32,7 +32,7 @@ from PIL import Image
 from test_ablation import SMALL
 from test_formats import CVAT, RAMP, coco, keypoint, shape, write_dicom
 
-from lmkit import checkpoints, convert, data, geometry, grid, heatmap, metrics, parameters, runs
+from lmkit import checkpoints, convert, data, geometry, gridfile, heatmap, metrics, parameters, runs
 from lmkit.check import check_dataset
 from lmkit.config import InputError, RunConfig, make_config
 from lmkit.files import read_yaml
@@ -736,7 +736,7 @@ def test_a_parser_refuses_a_changed_grid_in_a_line_or_reads_it(folder, draws):
         place = draws.draw(st.sampled_from(places(value)))
         changed = replaced(value, place, draws.draw(YAMLS))
         path.write_bytes(yaml.safe_dump(changed).encode("utf-8", "replace"))
-    count("grid", message(lambda: grid.read_grid(path)))
+    count("grid", message(lambda: gridfile.read_grid(path)))
 
 
 PREDICTED = (
