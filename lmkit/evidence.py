@@ -155,12 +155,12 @@ def cost_table(plan: Plan, verdicts: pd.DataFrame, runs: pd.DataFrame, side: str
     return table.set_index(["design", "change"])
 
 
-def seed_table(family: Family, threshold_mm: float = 2.0) -> pd.DataFrame:
-    """SDR at 2 mm, points, of each seed: a row per strategy, a column per seed, and their range."""
+def seed_table(plan: Plan, design: str, family: Family, threshold_mm: float = 2.0) -> pd.DataFrame:
+    """SDR at 2 mm, points, of each seed: a row per change, a column per seed, and their range."""
     rows = {}
     for name, tables in family.recipes.items():
         known = [table["error_mm"].dropna() for table in tables]
-        rows[name] = {
+        rows[plan.called(design, name)] = {
             i: 100 * float((error <= threshold_mm).mean()) for i, error in enumerate(known)
         }
     table = pd.DataFrame.from_dict(rows, orient="index")
