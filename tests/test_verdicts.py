@@ -176,7 +176,9 @@ def test_predictions_that_are_the_bases_are_no_test_and_the_same_ones_count_once
     sdr = table[table["figure"] == "sdr_2mm"].set_index("strategy")
     assert (sdr.loc["nil", "verdict"], sdr.loc["nil", "effect"]) == (verdicts.UNCHANGED, 0)
     assert sdr.loc["nil", ["p", "p_holm", "low", "high", "detectable"]].isna().all()
-    assert verdicts.worded(sdr.loc["nil"] | {"figure": "sdr_2mm"}).startswith("changed nothing: ")
+    assert verdicts.worded(dict(sdr.loc["nil"]) | {"figure": "sdr_2mm"}).startswith(
+        "changed nothing: "
+    )
     two = verdicts.judge(
         Family("base", {n: recipes[n] for n in ("base", "better", "other")}), MATTERS, **FAST
     )
