@@ -141,7 +141,7 @@ class RunConfig(BaseModel):
     # optimisation
     epochs: Int = _set(20, "epochs", "epochs", ge=1, le=100_000)
     max_minutes: Optional = _set(
-        None, "stop, and end the schedules, within this time; each member of an ensemble", "minutes"
+        None, "stop, and end the schedules, within this time, each model", "minutes"
     )
     early_stop: Int = _set(
         0, "stop when the monitor has not improved for these; 0 = off", "epochs", ge=0

@@ -656,7 +656,9 @@ def test_the_report_of_a_sweep_shows_any_text_of_its_grid_as_text(tmp_path, name
     plan = ablation.plan_runs("two", tmp_path / "grid.yaml", {"outputs": str(tmp_path)}, "mine")
     table, rows = findings.verdict_table(plan), findings.run_table(plan)
     rows.loc[rows.index[:1], ["state", "reason"]] = (findings.FAILED, name)
-    path = ablation_report.write_ablation_report(plan, table, rows, {name: Figure(figsize=(2, 1))})
+    path = ablation_report.write_ablation_report(
+        plan, table, rows, {name: Figure(figsize=(2, 1))}, pd.DataFrame()
+    )
     page = assert_inert(path.read_text(encoding="utf-8"))
     assert page.words.count(name) >= 5
 
