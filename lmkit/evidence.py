@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lmkit.ablation import Plan, changes
@@ -16,6 +17,7 @@ from lmkit.verdicts import HELPS, TITLES, UNITS, Family, p_text
 
 MAIN = "sdr_2mm"  # the figure that claims are about
 NOTHING = "–"
+TIMES = 60  # at which curves by minutes are read
 
 
 def readable(verdicts: pd.DataFrame, figure: str, side: str) -> pd.DataFrame:
@@ -169,21 +171,29 @@ def seed_table(plan: Plan, design: str, family: Family, threshold_mm: float = 2.
 
 
 def curves(plan: Plan, design: str, side: str, column: str = "val_sdr_2mm") -> dict[str, pd.Series]:
-    """What was changed -> a column of history.csv by epoch, mean over finished seeds of a side.
+    """What was changed -> a column of history.csv by epoch, mean over finished seeds of a side; by
+    minutes of training where that is the budget.
 
-    A run of both sides at once counts for each of them.
+    A run of both sides at once counts for each of them. A curve ends with its first seed's end.
     """
     found: dict[str, list[pd.Series]] = {}
+    minutes = plan.designs[design].budget.minutes
     for run in plan.runs:
-        if run.design == design and run.side in (side, "both", "joint"):
-            _add_curve(found, run, column)
+        mine = run.design == design and run.side in (side, "both", "joint")
+        if mine and state_of(run) == FINISHED:
+            found.setdefault(run.strategy, []).append(_curve(run, column, minutes))
     return {
         plan.called(design, name): pd.concat(parts, axis=1).dropna().mean(axis=1)
         for name, parts in found.items()
     }
 
 
-def _add_curve(found: dict[str, list[pd.Series]], run: Planned, column: str) -> None:
-    if state_of(run) == FINISHED:
-        history = load_run(run.folder).history
-        found.setdefault(run.strategy, []).append(history.set_index("epoch")[column])
+def _curve(run: Planned, column: str, minutes: float | None) -> pd.Series:
+    """A column of a run's history, by epoch or at times up to some minutes."""
+    history = load_run(run.folder).history
+    if minutes is None:
+        return history.set_index("epoch")[column]
+    at = pd.Index(np.linspace(0, minutes, TIMES + 1)[1:], name="minutes")
+    taken = history["seconds"].cumsum() / 60
+    values = np.interp(at, taken, history[column], left=math.nan)
+    return pd.Series(np.where(at > taken.iloc[-1] + minutes / TIMES, math.nan, values), at)

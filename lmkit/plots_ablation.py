@@ -59,6 +59,7 @@ def forest(ax: Axes, verdicts: pd.DataFrame, matters: float, order: Sequence[str
     better = "right" if HIGHER_IS_BETTER[figure] else "left"
     ax.set(xlabel=f"{TITLES[figure]}, {UNITS[figure]}; better to the {better}")
     ax.set_yticks(range(len(names)), [plain(name) for name in names], fontsize=8)
+    ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     return _tidy(ax)
@@ -143,10 +144,11 @@ def _legend(sheet: Figure, sides: Sequence[str], title: str) -> None:
 
 
 def learning(ax: Axes, curves: Mapping[str, pd.Series], base: str, shown: int = 7) -> Axes:
-    """Validation SDR at 2 mm by epoch: the base black, the best at the end in colour, others grey.
+    """Validation SDR at 2 mm by epoch or minutes: the base black, the best at the end in colour,
+    others grey.
 
     Args:
-        curves: what was changed -> by epoch, shares.
+        curves: what was changed -> shares, by what the index is called.
         base: its name.
         shown: how many strategies get a colour.
     """
@@ -157,7 +159,9 @@ def learning(ax: Axes, curves: Mapping[str, pd.Series], base: str, shown: int = 
         ax.plot(curves[name].index, 100 * curves[name], color=colour, lw=1.5, label=plain(name))
     if base in curves:
         ax.plot(curves[base].index, 100 * curves[base], color="k", lw=2, ls="--", label=plain(base))
-    ax.set(xlabel="epoch", ylabel="SDR at 2 mm on validation, %")
+    by = {str(curve.index.name) for curve in curves.values()}
+    along = "minutes of training" if by == {"minutes"} else "epoch"
+    ax.set(xlabel=along, ylabel="SDR at 2 mm on validation, %")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _tidy(ax)

@@ -340,6 +340,25 @@ def test_what_was_asked_before_the_first_run_is_kept_and_later_changes_show(simu
     assert "is {'sdr_2mm': 0.05" in line
 
 
+def test_curves_are_by_epoch_or_where_minutes_are_the_budget_by_minutes(simulated):
+    by_epoch = evidence.curves(simulated, "add", "left")
+    assert by_epoch["clip"].index.tolist() == list(range(1, 9))
+    assert set(by_epoch) == {run.strategy for run in simulated.runs}
+    size = simulated.grid.sizes["quick"]
+    design = size.designs["add"].model_copy(update={"budget": Budget(minutes=0.6)})  # 9 epochs
+    timed = simulated.grid.model_copy(
+        update={"sizes": {"quick": size.model_copy(update={"designs": {"add": design}})}}
+    )
+    curve = evidence.curves(replace(simulated, grid=timed), "add", "left")["clip"]
+    assert curve.index.name == "minutes"
+    assert curve.index[[0, -1]].tolist() == pytest.approx([4 / 60, 8 * 4 / 60], abs=0.011)
+    third = curve.iloc[(curve.index - 3 * 4 / 60 >= -1e-9).argmax()]
+    assert third == pytest.approx(by_epoch["clip"][3])
+    ax = plots_ablation.learning(plt.figure().subplots(), {"clip": curve}, "base")
+    assert ax.get_xlabel() == "minutes of training"
+    plt.close("all")
+
+
 def test_a_seed_with_a_missing_side_does_not_count_for_both_together(simulated, tmp_path):
     (lost,) = [r for r in simulated.runs if (r.strategy, r.side, r.seed) == ("dark", "left", 1)]
     moved = lost.folder.rename(tmp_path / "moved")
