@@ -269,6 +269,24 @@ def test_ten_minutes_of_the_recommended_recipe_are_ahead_of_the_old_one_on_each_
     assert old.about["dataset_fingerprint"] == new.about["dataset_fingerprint"]
 
 
+def test_the_kept_benchmark_shows_the_speed_that_was_asked_and_the_readme_says_it():
+    """Two CPU cores, the measurements of one run of 06 after each other."""
+    found = json.loads((EXAMPLES / "benchmark" / "benchmark.json").read_text())["recipes"]
+    new, old = found["recommended"], found["before, float32"]
+    trains = new["train_images_per_s"] / old["train_images_per_s"]
+    predicts = old["predict_ms"] / new["predict_ms"]
+    feeding = new["shares"]["images and points"]
+    assert trains >= 60
+    assert predicts >= 40
+    assert feeding < 0.15
+    assert new["grown_mb"] < 200  # over 100 steps of 8 images
+    told = f"{trains:.0f} times as many images a second as `before` did in float32"
+    told += (
+        f" and predicts {predicts:.0f} times as many; {100 * feeding:.0f} % of a step is loading"
+    )
+    assert told in " ".join((ROOT / "README.md").read_text().split())
+
+
 def test_fifteen_minutes_on_real_ultrasound_reach_what_was_asked():
     run = runs.load_run(EXAMPLES / "us_hc18")
     test = run.metrics["test"]
