@@ -21,7 +21,7 @@ from lmkit.config import RunConfig
 from lmkit.data import Dataset, open_for
 from lmkit.evaluate import predict_samples
 from lmkit.fields import InputError, nearest
-from lmkit.files import write_text, writing
+from lmkit.files import write_text
 from lmkit.inference import members_of
 from lmkit.measures import spacing_of
 from lmkit.metrics import radial_error_mm, summarise
@@ -66,8 +66,6 @@ def join_runs(
         return load_run(folder)
     predictions = (_by_maps if by == "maps" else _by_points)(runs, dataset, by, log)
     stored = {"settings": settings.model_dump(mode="json"), "about": about}
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         write_text(folder / "config.yaml", yaml.safe_dump(stored, sort_keys=False))
         write_scores(joined, predictions)

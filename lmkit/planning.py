@@ -82,7 +82,7 @@ def recipes_of(
 
 @dataclass(frozen=True)
 class Maker:
-    """Makes the planned runs of one design."""
+    """Makes the planned runs of one design; `others` are datasets of strategies with their own."""
 
     grid: Grid
     name: str
@@ -92,9 +92,7 @@ class Maker:
     outputs: Path
     dataset: Dataset
     sides: tuple[str, ...]
-    others: dict[str, Dataset] = field(
-        default_factory=dict
-    )  # of strategies with their own, by path
+    others: dict[str, Dataset] = field(default_factory=dict)
 
     def runs(
         self, recipes: Mapping[str, Settings], seeds: Sequence[int], budget: Budget

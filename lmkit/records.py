@@ -52,8 +52,6 @@ def start_run(config: RunConfig, dataset: Dataset, samples: Samples) -> Iterator
         or of other data.
     """
     folder = run_folder(config, dataset)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         yield find_run(config, dataset) or _new_run(folder, config, dataset, samples)
 
@@ -92,10 +90,13 @@ def save_figure_in(folder: Path, figure: Figure, name: str) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One process at a time writes a run folder; the lock goes with the process, killed or not.
+    """One process at a time writes a run folder, made where it is not there yet; the lock goes with
+    the process, killed or not.
 
     Raises: InputError when another process holds it, or the file system has no locks.
     """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with writing(folder / ".lock"):
         file = (folder / ".lock").open("w")
     with file:

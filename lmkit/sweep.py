@@ -192,13 +192,13 @@ class _Board:
         self.bar.close()
 
 
-def _price(plan: Plan, machines: Machines) -> str:
+def _price(plan: Plan, workers: int) -> str:
     """What all runs of a plan would cost on this machine, in a line."""
     done = [run for run in plan.runs if state_of(run) == FINISHED]
     pending = [run for run in (*plan.screening, *plan.runs) if run not in done]
     if not pending:
         return f"{len(done)} runs, all finished before"
-    n, threads, _ = how_many(len(pending), machines.workers, _gpus(pending))
+    n, threads, _ = how_many(len(pending), workers, _gpus(pending))
     return told(estimate(pending, done, n, threads), len(done), n)
 
 
@@ -219,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(describe(plan))
         if asked.plan:
             print(plan_table(plan).to_string())
-            print(_price(plan, Machines(workers=asked.workers)))
+            print(_price(plan, asked.workers))
             return 0
         failed = run_sweep(plan, Machines(asked.scheduler, asked.workers))
     except InputError as error:

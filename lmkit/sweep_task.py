@@ -69,15 +69,15 @@ def run_one(preset: str, asked: Mapping[str, Any], folder: str, gpus: int = 0) -
 
 def wait_until_free(folder: Path, longest_s: float = LOCK_S) -> None:
     """Wait for whoever writes a run folder; after `longest_s` the run itself says who is in it."""
-    until = time.monotonic() + longest_s
-    while folder.is_dir() and time.monotonic() < until:
-        with (folder / ".lock").open("w") as file:
-            try:
-                if take(file, folder):
-                    return
-            except InputError:  # no locks on this file system; the run itself says so
-                return
-        time.sleep(POLL_S)
+    within(longest_s, lambda: not folder.is_dir() or _is_free(folder))
+
+
+def _is_free(folder: Path) -> bool:
+    with (folder / ".lock").open("w") as file:
+        try:
+            return take(file, folder)
+        except InputError:  # no locks on this file system; the run itself says so
+            return True
 
 
 def reason(folder: Path) -> str:
