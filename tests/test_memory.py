@@ -274,9 +274,10 @@ def test_a_folder_of_somebody_else_is_one_line():
 
 
 def test_a_lock_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("in place of a folder")
     with (
         pytest.raises(InputError, match=r"\.lock: expected a place to write to"),
-        locked(tmp_path / "missing"),
+        locked(tmp_path / "file" / "run"),
     ):
         pass
 
