@@ -275,11 +275,13 @@ def test_a_folder_of_somebody_else_is_one_line():
 
 def test_a_lock_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("in place of a folder")
-    with (
-        pytest.raises(InputError, match=r"\.lock: expected a place to write to"),
-        locked(tmp_path / "file" / "run"),
-    ):
-        pass
+    (tmp_path / "run" / ".lock").mkdir(parents=True)
+    for folder, named in (("file", "file"), ("run", r"\.lock")):
+        with (
+            pytest.raises(InputError, match=rf"{named}: expected a place to write to"),
+            locked(tmp_path / folder),
+        ):
+            pass
 
 
 def test_a_checkpoint_is_written_whole_or_not_at_all(tiny):
