@@ -13,6 +13,7 @@ from lmkit.audit_sets import LabelSets, Size, read_sets
 from lmkit.audit_shape import robust_z
 from lmkit.check import check_dataset
 from lmkit.samples import Samples
+from lmkit.tables import LEFT_RIGHT
 
 __all__ = ["apply_repair", "audit_labels", "check_dataset", "shape_outliers"]
 
@@ -140,7 +141,7 @@ def _name_sides(sets: LabelSets, found: Findings) -> None:
 
 def _shifted(model: Model, sets: LabelSets, taken: np.ndarray, asked: bool) -> Findings:
     """Sets one tooth off, not `taken`; without a row asked for only where there are jaws' sides."""
-    if not asked and not set(sets.sides) & {"left", "right"}:
+    if not asked and not set(sets.sides) & {*LEFT_RIGHT}:
         return audit_causes.nothing_found(sets)
     near = audit_others.beside(model, sets, taken)
     suspect = audit_others.tooth_shift(model, sets, near, taken).gain >= SHIFT_GAIN

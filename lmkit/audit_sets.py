@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from lmkit.audit_shape import TooFew
+from lmkit.tables import LABELS, LEFT_RIGHT, NO_SIDE
 
-COLUMNS = ("image", "side", "landmark", "x", "y")
 LEAST_IMAGES = 40
-ALL = "all"  # the side of a dataset without sides
-SIDES = ("left", "right", ALL)
+SIDES = (*LEFT_RIGHT, NO_SIDE)
 MM = ("spacing_x_mm", "spacing_y_mm")
 Size = tuple[int, int] | Mapping[str, tuple[int, int]] | None
 
@@ -79,7 +78,7 @@ def read_sets(
             f"landmarks: expected >= {LEAST_IMAGES} images with two or more points, got {count}; "
             "a robust shape needs more label sets"
         )
-    both = set(side) == {"left", "right"}
+    both = set(side) == {*LEFT_RIGHT}
     where = {key: k for k, key in enumerate(zip(image, side, strict=True))}
     other = {"left": "right", "right": "left"}
     pairs = zip(image, side, strict=True)
@@ -97,11 +96,11 @@ def read_sets(
 
 def _checked(landmarks: pd.DataFrame) -> pd.DataFrame:
     """The annotated rows with a side, or an error."""
-    table = landmarks if "side" in landmarks.columns else landmarks.assign(side=ALL)
-    lacking = [c for c in COLUMNS if c not in table.columns]
+    table = landmarks if "side" in landmarks.columns else landmarks.assign(side=NO_SIDE)
+    lacking = [c for c in LABELS if c not in table.columns]
     if lacking:
         raise ValueError(
-            f"landmarks: expected columns {list(COLUMNS)} (side may be absent), got none named "
+            f"landmarks: expected columns {LABELS} (side may be absent), got none named "
             f"{lacking}; rename them"
         )
     strange = ~table["side"].isin(SIDES)
@@ -125,7 +124,7 @@ def _checked(landmarks: pd.DataFrame) -> pd.DataFrame:
 def _turned(side: np.ndarray, points: np.ndarray) -> np.ndarray:
     """(N,) the sets of the side that lies on the left of the pictures."""
     x = np.nanmedian(points[..., 0], axis=1)
-    low = min(("left", "right"), key=lambda s: np.median(x[side == s]))
+    low = min(LEFT_RIGHT, key=lambda s: np.median(x[side == s]))
     return side == low
 
 

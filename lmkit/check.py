@@ -21,7 +21,7 @@ from lmkit.fields import InputError
 from lmkit.files import path_of
 from lmkit.formats import read_dataset, stray_images
 from lmkit.images import image_size, read_image
-from lmkit.tables import NO_SIDE, SPLITS, Tables
+from lmkit.tables import LABELS, NO_SIDE, SPLITS, Tables
 
 COLUMNS = ["problem", "image", "file", "row", "expected", "got", "to_do", "stops"]
 MESSAGE = re.compile(
@@ -104,7 +104,7 @@ def _tables(folder: Path, faults: Faults) -> Tables:
     with faults.of():
         return read_dataset(folder, faults)
     columns = ["image", "patient", "split", "spacing_x_mm", "spacing_y_mm"]
-    landmarks = pd.DataFrame(columns=["image", "side", "landmark", "x", "y"])
+    landmarks = pd.DataFrame(columns=LABELS)
     return Tables(folder.name, (), (), pd.DataFrame(columns=columns), landmarks, {})
 
 

@@ -14,7 +14,7 @@ from lmkit.faults import Faults
 from lmkit.fields import InputError
 from lmkit.jsonfiles import entries, finite, read_json
 from lmkit.sources import Collector, split_in
-from lmkit.tables import NO_SIDE, Tables, name_of, shown
+from lmkit.tables import LEFT_RIGHT, NO_SIDE, Tables, name_of, shown
 
 ROW = ("patient", "split", "spacing_x_mm", "spacing_y_mm", "spacing_source")  # beyond COCO
 ABOUT = ("sides", "landmarks", "mirror_pairs")  # of `info`, beyond COCO
@@ -75,7 +75,7 @@ def _categories(collector: Collector, value: Any, path: Path) -> dict[str, tuple
             raise InputError(f"{where}: keypoints: expected a list of names, got {shown(names)}")
         names = [name_of(name, "keypoints", where) for name in names]
         side = str(entry.get("name", "")).lower()
-        side = side if side in ("left", "right") else ""
+        side = side if side in LEFT_RIGHT else ""
         if len(points) > 1 and not side:
             lead = name_of(entry.get("name"), "name", where)
             names = [f"{lead}_{name}" for name in names]

@@ -21,11 +21,10 @@ from lmkit.formats import read_dataset
 from lmkit.images import image_size
 from lmkit.labelme import labelme_of
 from lmkit.leftover import left_behind
-from lmkit.tables import NO_SIDE, Tables, name_of, plain_name
+from lmkit.tables import LABELS, NO_SIDE, Tables, name_of, plain_name
 from lmkit.writers import WRITERS
 
 Size = tuple[int, int]
-NEEDED = {"image", "side", "landmark", "x", "y"}
 
 
 def convert(source: str | Path, target: str | Path, to: str = "native") -> list[str]:
@@ -110,9 +109,9 @@ def write_predictions(
     Returns: the files, in `target`.
     Raises: InputError for missing columns, a landmark given twice, or a target that has files.
     """
-    missing = NEEDED - set(table.columns)
+    missing = {*LABELS} - {*table.columns}
     if missing:
-        raise InputError(f"predictions: expected columns {sorted(NEEDED)}, got none of {missing}")
+        raise InputError(f"predictions: expected columns {LABELS}, got none of {sorted(missing)}")
     table = _checked(table)
     table = table[np.isfinite(table[["x", "y"]].to_numpy()).all(1)]
     twice = table.duplicated(["image", "side", "landmark"])
@@ -146,9 +145,7 @@ def _checked(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _native(table: pd.DataFrame, folder: Path, _: Path | None) -> None:
-    columns = ["image", "side", "landmark", "x", "y"]
-    if set(table["side"]) == {NO_SIDE}:
-        columns.remove("side")
+    columns = [c for c in LABELS if c != "side" or {*table["side"]} != {NO_SIDE}]
     write_text(folder / "landmarks.csv", table[columns].to_csv(index=False))
 
 

@@ -17,7 +17,7 @@ from xml.parsers import expat
 from lmkit.faults import Faults, one_line
 from lmkit.fields import InputError
 from lmkit.sources import Collector, split_in
-from lmkit.tables import Tables, name_of, number, shown
+from lmkit.tables import LEFT_RIGHT, Tables, name_of, number, shown
 
 
 def read_cvat(folder: Path, files: list[Path], faults: Faults) -> Tables:
@@ -124,7 +124,7 @@ def _says_side(attribute: ElementTree.Element) -> bool:
 
 
 def _is_side(label: str) -> bool:
-    return label.lower() in ("left", "right")
+    return label.lower() in LEFT_RIGHT
 
 
 def _whole(text: str | None, what: str, where: str) -> int | None:

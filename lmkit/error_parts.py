@@ -13,6 +13,7 @@ from lmkit.audit_others import PITCH
 from lmkit.audit_shape import as_complex
 from lmkit.measures import cases, put_back, spacing_of
 from lmkit.metrics import FAILURE_MM
+from lmkit.tables import LEFT_RIGHT
 
 KINDS = {
     "located": f"within {FAILURE_MM:g} mm of its label",
@@ -181,9 +182,9 @@ def _on_other_side(
     by_set = {key: part[["x", "y"]].to_numpy(float) for key, part in
               landmarks.groupby(["image", "side"])}  # fmt: skip
     for i, (image, side) in enumerate(keys[["image", "side"]].itertuples(index=False)):
-        for other in {"left", "right"} - {side}:
+        for other in {*LEFT_RIGHT} - {side}:
             there = by_set.get((image, other))
-            if there is None or side not in ("left", "right"):
+            if there is None or side not in LEFT_RIGHT:
                 continue
             there = there * spacing.loc[image].to_numpy(float)
             to_other = np.linalg.norm(found_mm[i][:, None] - there, axis=-1).min(-1)

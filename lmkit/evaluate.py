@@ -23,6 +23,7 @@ from lmkit.metrics import error_matrix, radial_error_mm, summarise, table
 from lmkit.runs import Run, load_run, on_device
 from lmkit.samples import Samples
 from lmkit.stats import bootstrap_intervals
+from lmkit.tables import LEFT_RIGHT
 from lmkit.targets import target_of
 from lmkit.trust import apply_trust
 from lmkit.unlabelled import canvases, unlabelled
@@ -68,7 +69,7 @@ def maps_drawn(run: Run) -> list[tuple[str, str]]:
     """(side, landmark) of each map of the run, from its predictions."""
     rows = run.predictions
     rows = rows[rows["image"] == rows["image"].iloc[0]]
-    if run.config.side == "both" and set(rows["side"]) <= {"left", "right"}:
+    if run.config.side == "both" and set(rows["side"]) <= {*LEFT_RIGHT}:
         rows = rows[rows["side"] == rows["side"].iloc[0]].assign(side="right")
     return list(zip(rows["side"], rows["landmark"], strict=True))
 

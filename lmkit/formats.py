@@ -20,7 +20,7 @@ from lmkit.labelme import is_labelme, read_labelme
 from lmkit.labelstudio import is_labelstudio, read_labelstudio
 from lmkit.native import landmark_rows, read_native
 from lmkit.places import is_clutter, usual_patients
-from lmkit.tables import Tables, patients_in_two, rows_of, two_splits
+from lmkit.tables import LEFT_RIGHT, Tables, patients_in_two, rows_of, two_splits
 from lmkit.textfiles import label_folders, read_text_files
 from lmkit.widecsv import is_wide, read_wide
 
@@ -233,6 +233,6 @@ def stray_images(folder: Path, tables: Tables) -> list[Path]:
         if path.suffix.lower() in SUFFIXES and path.is_file() and path.resolve() not in known:
             parts = path.relative_to(folder).parts
             parts = parts[parts[0] == "images" :]
-            if "/".join(parts[parts[0] in ("left", "right") :]) not in tables.paths:
+            if "/".join(parts[parts[0] in LEFT_RIGHT :]) not in tables.paths:
                 stray.append(path)
     return stray

@@ -17,9 +17,7 @@ from lmkit.fields import InputError
 from lmkit.images import SUFFIXES
 from lmkit.jsonfiles import entries, finite, read_json
 from lmkit.sources import SIDE, Collector
-from lmkit.tables import Tables, name_of, shown
-
-SIDES = ("left", "right")
+from lmkit.tables import LEFT_RIGHT, Tables, name_of, shown
 
 
 def is_labelstudio(value: object) -> bool:
@@ -124,7 +122,7 @@ def _sides(
     else:  # JSON-MIN: the choice under its tag's name
         stated = [_one(value) for key, value in task.items() if key != "id"]
     found = [str(value).strip().lower() for value in stated]
-    whole = {side for i, side in chosen if i not in others} | ({*found} & {*SIDES})
+    whole = {side for i, side in chosen if i not in others} | ({*found} & {*LEFT_RIGHT})
     if len(whole) > 1:
         raise InputError(f"{where}: side: expected left | right for the image, got both")
     return {i: side for i, side in chosen if i in others}, "".join(whole)
@@ -147,4 +145,4 @@ def _choice(region: dict[str, Any]) -> str:
     value = region.get("value")
     chosen = value.get("choices") if isinstance(value, dict) else None
     side = str(chosen[0]).lower() if isinstance(chosen, list) and len(chosen) == 1 else ""
-    return side if side in SIDES else ""
+    return side if side in LEFT_RIGHT else ""

@@ -13,10 +13,9 @@ from lmkit.corrections import FILE
 from lmkit.files import read_yaml
 from lmkit.formats import SECOND, stray_images
 from lmkit.places import image_name
-from lmkit.tables import Tables, rows_of, shown
+from lmkit.tables import LABELS, Tables, rows_of, shown
 
 ABOUT = {*native.KEYS, *sources.KEYS, *textfiles.KEYS}  # of dataset.yaml, in some format
-LABELS = ("image", "side", "landmark", "x", "y")
 CARRIED = {  # columns of the native folder's tables
     "images.csv": ("image", "patient", *native.OPTIONAL),
     "landmarks.csv": LABELS,

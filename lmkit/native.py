@@ -15,6 +15,8 @@ from lmkit.fields import InputError, nearest
 from lmkit.limits import check_coordinate, check_count, check_spacing
 from lmkit.measures import Measurement
 from lmkit.tables import (
+    LABELS,
+    LEFT_RIGHT,
     NO_SIDE,
     SPLITS,
     Tables,
@@ -124,7 +126,7 @@ def _names_in(path: Path, faults: Faults) -> tuple[tuple[str, ...], tuple[str, .
     """Landmarks and sides that landmarks.csv mentions."""
     with faults.of():
         rows = [cells for _, cells in rows_of(path, ("image", "landmark", "x", "y"), ("side",))]
-        sides = {cells.get("side", "") for cells in rows} & {"left", "right"}
+        sides = {cells.get("side", "") for cells in rows} & {*LEFT_RIGHT}
         names = dict.fromkeys(name_of(c["landmark"], "landmark", str(path)) for c in rows)
         check_count(len(names), str(path))
         return tuple(names), tuple(sorted(sides))
@@ -190,7 +192,7 @@ def landmark_rows(
     faults: Faults,
 ) -> pd.DataFrame:
     """The rows of a landmarks.csv or second_reading.csv, checked. Raises: InputError."""
-    required = ("image", "side", "landmark", "x", "y") if sides else ("image", "landmark", "x", "y")
+    required = tuple(c for c in LABELS if sides or c != "side")
     seen: dict[tuple[str, str, str], int] = {}
     records, table = [], []
     known = dict.fromkeys(names)  # found at once, however many there are
@@ -208,7 +210,7 @@ def landmark_rows(
             x, y = (check_coordinate(number(cells[a], a, where), a, where) for a in "xy")
             seen[key] = row
             records.append((*key, x, y))
-    return pd.DataFrame(records, columns=["image", "side", "landmark", "x", "y"])
+    return pd.DataFrame(records, columns=LABELS)
 
 
 def key_of(

@@ -14,6 +14,7 @@ from lmkit import phantom_draw, phantom_layout
 from lmkit.phantom_layout import Anatomy
 from lmkit.phantom_shape import HW, MEASUREMENTS, NAMES, SIDES, beside_real, to_side
 from lmkit.phantom_side import DIFFICULTY, Difficulty
+from lmkit.tables import LABELS
 
 __all__ = ["DIFFICULTY", "HW", "MEASUREMENTS", "NAMES", "SIDES", "VERSION", "Anatomy", "Difficulty"]
 __all__ += ["REAL_ERRORS", "anatomy", "beside_real", "draw", "failures", "nearest_tooth", "table"]
@@ -69,7 +70,7 @@ def table(seed: int, n: int) -> tuple[pd.DataFrame, pd.DataFrame]:
             rows += [(name, side, m, *point) for m, point in zip(NAMES, xy, strict=True)]
     return (
         pd.DataFrame(images, columns=["image", "patient", "spacing_x_mm", "spacing_y_mm"]),
-        pd.DataFrame(rows, columns=["image", "side", "landmark", "x", "y"]),
+        pd.DataFrame(rows, columns=LABELS),
     )
 
 

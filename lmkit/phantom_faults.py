@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lmkit.phantom import HW, NAMES, SIDES
+from lmkit.tables import LABELS
 
 KINDS = ("scale", "side", "axes", "neighbour", "swap", "duplicate")
 SCALE_RANGE = (0.35, 0.60)
@@ -26,13 +27,12 @@ READING_SD_PX = {
     "m3_top": (3.6, 2.0),
 }
 READING_CLIP_SD = 3.0
-_COLUMNS = ("image", "side", "landmark", "x", "y")
 
 
 def _check(landmarks: pd.DataFrame) -> None:
-    missing = [c for c in _COLUMNS if c not in landmarks.columns]
+    missing = [c for c in LABELS if c not in landmarks.columns]
     if missing:
-        raise ValueError(f"landmarks: expected columns {_COLUMNS}, got none named {missing}")
+        raise ValueError(f"landmarks: expected columns {LABELS}, got none named {missing}")
     unknown = sorted(set(landmarks["landmark"]) - set(NAMES))
     if unknown:
         raise ValueError(f"landmarks: expected names among {NAMES}, got {unknown}")

@@ -18,10 +18,11 @@ from scipy.special import ndtr, ndtri
 
 from lmkit import lines, measures
 from lmkit.declare import declared
+from lmkit.tables import LEFT_RIGHT
 
 NAMES = ("m2_mesial_cusp", "m2_distal_cusp", "m2_mesial_cej", "m2_distal_cej", "m3_top")
 HW = (600, 1100)  # pixels, the frame of the published coordinates
-SIDES = ("left", "right")
+SIDES = LEFT_RIGHT
 
 MEAN = {  # px, xy of the five points
     "left": (777.0, 329.1, 803.0, 322.0, 772.3, 373.0, 823.2, 358.3, 847.7, 317.1),

@@ -13,7 +13,7 @@ import numpy as np
 
 from lmkit.data import Dataset
 from lmkit.fields import InputError
-from lmkit.tables import NO_SIDE, SPLITS
+from lmkit.tables import LEFT_RIGHT, NO_SIDE, SPLITS
 
 OPPOSITE = {"left": "right", "right": "left"}
 
@@ -73,7 +73,7 @@ def run_side(dataset: Dataset, side: str) -> str:
     """
     if not dataset.sides:
         return NO_SIDE
-    wanted = ("left", "right") if side in ("both", "joint") else (side,)
+    wanted = LEFT_RIGHT if side in ("both", "joint") else (side,)
     missing = [name for name in wanted if name not in dataset.sides]
     if missing:
         raise InputError(
@@ -114,8 +114,8 @@ def line_up(dataset: Dataset, side: str, pool: bool = False) -> Samples:
         sides = np.repeat([[home] * n, [OPPOSITE[home]] * n], len(everything), axis=0)
     elif side == "joint":
         index, mirrored = everything, np.zeros(len(everything), bool)
-        points = np.concatenate([dataset.points("left"), dataset.points("right")], axis=1)
-        sides = np.tile(np.repeat(["left", "right"], n), (len(everything), 1))
+        points = np.concatenate([dataset.points(name) for name in LEFT_RIGHT], axis=1)
+        sides = np.tile(np.repeat(LEFT_RIGHT, n), (len(everything), 1))
     else:
         index, mirrored = everything, np.zeros(len(everything), bool)
         points, sides = dataset.points(side), np.full((len(everything), n), side)

@@ -25,6 +25,7 @@ from lmkit.measures import Measurement
 from lmkit.native import mirror_pairs_of, sides_of
 from lmkit.places import find_image, image_name, usual_patients
 from lmkit.tables import (
+    LABELS,
     NO_SIDE,
     SPLITS,
     Tables,
@@ -224,7 +225,7 @@ class Collector:
                         f"{nearest(landmark, names)}"
                     )
                 rows.append((image, (side or prefix) if sided else NO_SIDE, landmark, x, y))
-        return pd.DataFrame(rows, columns=["image", "side", "landmark", "x", "y"])
+        return pd.DataFrame(rows, columns=LABELS)
 
     def _image_table(self, labelled: set[str], spacing: tuple[float, float]) -> pd.DataFrame:
         rows, patients = [], usual_patients(i for i in self.images if i in labelled)

@@ -25,7 +25,9 @@ from lmkit.limits import check_count, check_spacing
 from lmkit.measures import Measurement
 
 NO_SIDE = "all"  # the side of a dataset without sides
+LEFT_RIGHT = ("left", "right")  # the sides of a dataset with sides: the patient's own
 SPLITS = ("train", "val", "test")
+LABELS = ["image", "side", "landmark", "x", "y"]  # the columns of a table of landmarks
 SHOWN = reprlib.Repr()
 SHOWN.maxstring = SHOWN.maxother = 80
 NUMBERS = ("x", "y", "x_was", "y_was", "spacing_x_mm", "spacing_y_mm", "spacing_mm")

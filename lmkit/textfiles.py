@@ -23,6 +23,8 @@ from lmkit.native import mirror_pairs_of, sides_of
 from lmkit.places import is_clutter
 from lmkit.sources import edge_px
 from lmkit.tables import (
+    LABELS,
+    LEFT_RIGHT,
     NO_SIDE,
     Tables,
     about_of,
@@ -39,7 +41,6 @@ KEYS = (
     *("name", "landmarks", "sides", "mirror_pairs", "spacing_mm", "pixel_zero", "measurements"),
     *("citation", "licence", "readers"),
 )
-COLUMNS = ["image", "side", "landmark", "x", "y"]
 Points = dict[tuple[str, str], list[tuple[float, float]]]  # of an image and side; NaN = not there
 
 
@@ -58,20 +59,8 @@ def read_text_files(folder: Path, faults: Faults = STRICT) -> Tables:
     about: dict[str, Any] = {}
     with faults.of():
         about = about_of(path, KEYS) if path.exists() else {}
-    readings: dict[str, pd.DataFrame] = {}
-    paths: dict[str, Path] = {}
-    names: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    readers, off = _readers(folder, about), 0.0
-    with faults.of():
-        off = edge_px(path, about, edge=False)
-    for reader, labels in readers.items():
-        points, files, found, classed = _read_labels(folder, labels, faults)
-        names, paths = _check_counts(points, files, about, labels, faults), paths | found
-        readings[reader] = _landmarks(points, names, off)
-        if classed:
-            n, first = len(classed), classed[0]
-            notes += (f"lines of one number after the points of {n} files, first {first}",)
+    readers = _readers(folder, about)
+    readings, names, paths, notes = _readings(folder, readers, about, faults)
     unread = _unread(folder, readers)
     landmarks, second = _combined(readings, about)
     landmarks = landmarks[landmarks["image"].isin(paths)]
@@ -141,6 +130,27 @@ def _unread(folder: Path, readers: dict[str, Path]) -> tuple[str, ...]:
     )
 
 
+def _readings(
+    folder: Path, readers: dict[str, Path], about: dict[str, Any], faults: Faults
+) -> tuple[list[pd.DataFrame], tuple[str, ...], dict[str, Path], tuple[str, ...]]:
+    """Each reader's landmarks, their names, each image's file, notes of what was left out."""
+    readings: list[pd.DataFrame] = []
+    names: tuple[str, ...] = ()
+    paths: dict[str, Path] = {}
+    notes: tuple[str, ...] = ()
+    off = 0.0
+    with faults.of():
+        off = edge_px(folder / "dataset.yaml", about, edge=False)
+    for labels in readers.values():
+        points, files, found, classed = _read_labels(folder, labels, faults)
+        names, paths = _check_counts(points, files, about, labels, faults), paths | found
+        readings.append(_landmarks(points, names, off))
+        if classed:
+            n, first = len(classed), classed[0]
+            notes += (f"lines of one number after the points of {n} files, first {first}",)
+    return readings, names, paths, notes
+
+
 def _read_labels(
     folder: Path, labels: Path, faults: Faults
 ) -> tuple[Points, dict[tuple[str, str], Path], dict[str, Path], list[Path]]:
@@ -172,7 +182,7 @@ def _landmarks(points: Points, names: tuple[str, ...], off: float) -> pd.DataFra
         for name, (x, y) in zip(names, pairs, strict=False)
         if not math.isnan(x)
     ]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=LABELS)
 
 
 def _check_sides(path: Path, about: dict[str, Any], sides: tuple[str, ...]) -> None:
@@ -186,16 +196,15 @@ def _check_sides(path: Path, about: dict[str, Any], sides: tuple[str, ...]) -> N
 
 
 def _combined(
-    readings: dict[str, pd.DataFrame], about: dict[str, Any]
+    readings: list[pd.DataFrame], about: dict[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """The labels, and the second reading where it is kept apart."""
-    tables = list(readings.values())
-    if len(tables) == 2 and about.get("readers", "average") != "average":
-        return tables[0], tables[1]
-    if len(tables) == 1:
-        return tables[0], None
-    keys = COLUMNS[:3]
-    return pd.concat(tables).groupby(keys, sort=False, as_index=False)[["x", "y"]].mean(), None
+    if len(readings) == 2 and about.get("readers", "average") != "average":
+        return readings[0], readings[1]
+    if len(readings) == 1:
+        return readings[0], None
+    every = pd.concat(readings)
+    return every.groupby(LABELS[:3], sort=False, as_index=False)[["x", "y"]].mean(), None
 
 
 def _sides(folder: Path, labels: Path) -> tuple[str, ...]:
@@ -203,9 +212,9 @@ def _sides(folder: Path, labels: Path) -> tuple[str, ...]:
     found = {}
     for place in (folder / "images", labels):
         names = [path.name for path in place.glob("*") if path.is_dir()]
-        found[place.name] = sorted(name for name in names if name in ("left", "right"))
-        for name in set(names) - {"left", "right"}:
-            if nearest(name, ("left", "right")):
+        found[place.name] = sorted(name for name in names if name in LEFT_RIGHT)
+        for name in set(names) - {*LEFT_RIGHT}:
+            if nearest(name, LEFT_RIGHT):
                 raise InputError(f"{place}: expected left and right, got {name!r}")
     if found["images"] != found[labels.name]:
         raise InputError(
