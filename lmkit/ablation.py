@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lmkit.config import RunConfig
 from lmkit.data import Dataset, open_for
-from lmkit.fields import InputError, nearest
+from lmkit.fields import InputError, Int, Text, nearest, one_line
 from lmkit.grid import Design, Grid
 from lmkit.gridfile import GRID, read_grid
 from lmkit.parameters import asked_for, configure
@@ -24,8 +25,19 @@ from lmkit.runs import run_folder
 from lmkit.samples import run_side
 
 SPLIT = "val"  # what strategies are compared on
-OWN = ("preset", "grid", "scheduler", "workers", "train", "write_recommended")  # of 05 alone
 DESIGNS = {"add": "added to", "remove": "taken out of, or put in place in,"}
+
+
+class Own(BaseModel):
+    """Parameters of notebook 05 alone, checked: papermill passes false as text."""
+
+    model_config = ConfigDict(frozen=True)
+    preset: Text = Field(description="a size in the grid")
+    grid: Text = Field(GRID, description="the grid's file")
+    scheduler: Text = Field("", description="address of a dask scheduler, or nothing")
+    workers: Int = Field(0, ge=0, description="on this machine; 0 = as fit")
+    train: bool = Field(True, description="false = read the runs that there are")
+    write_recommended: bool = Field(False, description="let params/recommended.yaml be changed")
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,7 @@ def plan_runs(
     runs, screening = [], []
     for name, design in chosen.designs.items():
         make = Maker(read, name, design, data, asked, outputs, dataset, sides)
-        recipes = recipes_of(read, size, name, dataset, left_out)
+        recipes = recipes_of(read, size, name, dataset, asked, left_out)
         runs += make.runs(recipes, chosen.seeds, design.budget)
         if chosen.screen and name in chosen.screen.designs:
             screening += make.runs(recipes, chosen.screen.seeds, chosen.screen.budget)
@@ -102,14 +114,25 @@ def plan_runs(
     return Plan(read, size, shown, outputs, tuple(runs), tuple(screening), left_out)
 
 
-def resolve(namespace: Mapping[str, Any]) -> Plan:
-    """The plan of notebook 05, from its parameters cell and papermill's; printed.
+def resolve(namespace: Mapping[str, Any]) -> tuple[Plan, Own]:
+    """The plan of notebook 05, from its parameters cell and papermill's; printed. And what was
+    asked of the notebook itself.
 
     Raises: InputError for an unknown name, a wrong type or a value out of range.
     """
-    plan = plan_of(namespace, asked_for(namespace))
+    asked = asked_for(namespace)
+    plan = plan_of(namespace, asked)
     print(describe(plan))
-    return plan
+    return plan, own_of(namespace, asked)
+
+
+def own_of(values: Mapping[str, Any], asked: Mapping[str, Any]) -> Own:
+    """What was asked of 05 itself; arguments and errors as of `plan_of`."""
+    given = {key: asked.get(key, values[key]) for key in Own.model_fields}
+    try:
+        return Own(**given)
+    except ValidationError as error:
+        raise InputError(one_line(error.errors()[0], Own.model_fields)) from None
 
 
 def plan_of(values: Mapping[str, Any], asked: Mapping[str, Any]) -> Plan:
@@ -118,15 +141,16 @@ def plan_of(values: Mapping[str, Any], asked: Mapping[str, Any]) -> Plan:
     Args:
         values: of the parameters of 05 alone, where `asked` has none.
         asked: of these and of settings of a run.
+    Raises: InputError as of `resolve`.
     """
-    settings = dict(asked)
-    own = {key: settings.pop(key, values[key]) for key in (*OWN, "side")}
-    known = [*RunConfig.model_fields, *OWN]
+    own, side = own_of(values, asked), asked.get("side", values["side"])
+    settings = {k: v for k, v in asked.items() if k not in (*Own.model_fields, "side")}
+    known = [*RunConfig.model_fields, *Own.model_fields]
     for key in settings:
         if key not in known:
             raise InputError(f"unknown parameter {key}{nearest(key, known)}")
     run = str(settings.pop("run", ""))
-    return plan_runs(str(own["preset"]), str(own["grid"]), settings | {"side": own["side"]}, run)
+    return plan_runs(own.preset, own.grid, settings | {"side": side}, run)
 
 
 def describe(plan: Plan) -> str:

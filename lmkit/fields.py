@@ -130,6 +130,8 @@ def _numbers(value: object) -> object:
     """Text as papermill passes it, '256, 256' or '256x256' or '[256 256]', as a list of numbers."""
     if isinstance(value, str):
         return [part for part in re.split(r"[\s,;x×\[\]()/]+", value.strip()) if part]
+    if isinstance(value, list | tuple):
+        return [_not_a_switch(part) for part in value]
     return value
 
 
@@ -173,7 +175,7 @@ def _schedule(value: object) -> object:
 
 def _floats(value: object) -> object:
     """A single number as a list of one."""
-    return [value] if isinstance(value, int | float) else _numbers(value)
+    return _numbers([value] if isinstance(value, int | float) else value)
 
 
 def _per_pixel(value: float) -> float:

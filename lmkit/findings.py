@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from lmkit.fields import InputError
 from lmkit.planning import JOINER, Planned
 from lmkit.runs import Run, load_run, other_settings
 from lmkit.stats import compare_paired
-from lmkit.sweep_task import TIMES, failed_notebook, reason
+from lmkit.sweep_task import failed_notebook, reason, times_of
 from lmkit.verdicts import TOGETHER, Family
 
 FINISHED, FAILED, STOPPED, MISSING = "finished", "failed", "interrupted", "not run"
@@ -80,9 +79,7 @@ def _times(run: Planned) -> dict[str, float]:
     history = load_run(run.folder).history
     train_s = history["seconds"].sum()  # of all members of an ensemble
     found = {"epochs": len(history), "train_min": train_s / 60}
-    path = run.folder / TIMES
-    if path.exists():
-        outside = json.loads(path.read_text(encoding="utf-8"))
+    if outside := times_of(run.folder):
         found |= {
             "wall_min": outside["wall_s"] / 60,
             "overhead_s": outside["wall_s"] - train_s,

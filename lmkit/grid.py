@@ -17,6 +17,7 @@ Effect = Literal["sdr_2mm", "median_mm", "failure_rate"]
 EFFECTS: tuple[Effect, ...] = ("sdr_2mm", "median_mm", "failure_rate")  # what is compared
 HIGHER_IS_BETTER = {"sdr_2mm": True, "median_mm": False, "failure_rate": False}
 Settings = dict[str, Any]
+DESIGNS = ("add", "remove")  # one thing more than the base has, one thing less
 
 
 class _Strict(BaseModel):

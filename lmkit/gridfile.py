@@ -13,7 +13,7 @@ from lmkit.choices import DECODERS, LOSSES
 from lmkit.config import RunConfig
 from lmkit.fields import InputError, nearest
 from lmkit.files import path_of, project_root, read_yaml
-from lmkit.grid import Budget, Design, Grid, Screen, Settings, Size, Strategy
+from lmkit.grid import DESIGNS, Budget, Design, Grid, Screen, Settings, Size, Strategy
 
 GRID = "params/ablation.yaml"
 REGISTERED = {"loss": LOSSES, "decoder": DECODERS}
@@ -28,12 +28,14 @@ def read_grid(path: str | Path = GRID) -> Grid:
     if not file.is_absolute() and not file.exists():
         file = project_root() / file
     stored = read_yaml(file)
+    odd = [key for key in stored if not isinstance(key, str)]
+    if odd:
+        raise InputError(f"{file}: expected names as keys, got {odd[0]!r}")
     try:
-        grid = _with_registered(_located(Grid(**stored), file.parent))
+        grid = Grid(**stored)
     except ValidationError as error:
         raise InputError(f"{file}: {_one_line(error.errors()[0], stored)}") from None
-    except TypeError:
-        raise InputError(f"{file}: expected names as keys, got others") from None
+    grid = _with_registered(_located(grid, file.parent))
     for where, settings in _all_settings(grid):
         for key in settings:
             if key not in RunConfig.model_fields:
@@ -63,17 +65,19 @@ def _located(grid: Grid, folder: Path) -> Grid:
 
 
 def _with_registered(grid: Grid) -> Grid:
-    """The grid with a strategy for each registered value, of `every`, that none of its own sets."""
+    """The grid with a strategy for each registered value, of `every`, in each design where none of
+    its own sets it."""
     strategies = dict(grid.strategies)
     for key in grid.every:
-        known = [(s.add or {}) | (s.remove or {}) for s in grid.strategies.values()]
-        tried = {settings.get(key) for settings in known}
+        tried = {
+            design: [(getattr(s, design) or {}).get(key) for s in grid.strategies.values()]
+            for design in DESIGNS
+        }
         for value, says in REGISTERED[key].items():
-            if value not in tried:
+            new = {design: {key: value} for design in DESIGNS if value not in tried[design]}
+            if new:
                 name = f"{key}_{value}" if value in strategies else value
-                strategies[name] = Strategy(
-                    says=says, group=key, add={key: value}, remove={key: value}, registered=True
-                )
+                strategies[name] = Strategy(says=says, group=key, registered=True, **new)
     return grid.model_copy(update={"strategies": strategies})
 
 
@@ -111,8 +115,10 @@ def _one_line(error: Any, stored: Mapping[str, Any]) -> str:
         known = _MODELS[parent].model_fields
         return f"{'.'.join(place) or 'grid'}: unknown key {key}{nearest(key, known)}"
     if error["type"] == "missing":
-        return f"{where}: expected, got none"
+        return f"{where}: expected a value, got none"
     if error["type"] == "value_error":
         return f"{where}: {message}" if where else message
+    if error["type"] in ("model_type", "dict_type"):
+        return f"{where}: expected lines of key: value, got {error['input']!r}"
     message = re.sub(r"^(Input|Value|List|Dictionary|Tuple) should ", "", message)
     return f"{where}: expected to {message}, got {error['input']!r}"

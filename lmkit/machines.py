@@ -34,6 +34,10 @@ class Machines:
     scheduler: str = ""
     workers: int = 0
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.workers, int) or self.workers < 0:
+            raise InputError(f"workers: expected a whole number >= 0, got {self.workers!r}")
+
 
 def how_many(pending: int, asked: int = 0, gpus: int | None = None) -> tuple[int, int, int]:
     """Workers, threads of each, and GPUs to deal out, for some runs on this machine.
@@ -61,7 +65,7 @@ def how_many(pending: int, asked: int = 0, gpus: int | None = None) -> tuple[int
 def connect(
     folder: Path, machines: Machines, pending: int, log: Log, gpus: int | None = None
 ) -> Iterator[tuple[Any, int, int, int]]:
-    """A connected client, the workers, the threads of each, and GPUs to deal out among them.
+    """A connected client, how many runs go at once, the threads of each, and GPUs to deal out.
 
     Args:
         folder: of the sweep; the workers of a scheduler must see it.
@@ -78,7 +82,7 @@ def connect(
         with _connected(distributed, machines.scheduler) as client:
             _check_folder(client, folder)
             log(f"scheduler {machines.scheduler}, dashboard {client.dashboard_link}")
-            yield client, len(client.scheduler_info(n_workers=-1)["workers"]), 1, 0
+            yield client, sum(client.nthreads().values()), 1, 0  # dask runs one in each thread
         return
     n, threads, gpus = how_many(pending, machines.workers, gpus)
     quiet = {"distributed.scheduler.allowed-failures": LOST}
@@ -147,7 +151,7 @@ def _connected(distributed: Any, address: str) -> Iterator[Any]:
 
 def _check_folder(client: Any, folder: Path) -> None:
     """Raises: InputError naming a worker that does not see the sweep's folder."""
-    for worker, found in client.run(sweep_task.sees, str(folder)).items():
+    for worker, found in client.run(sweep_task.sees, str(folder), sweep_task.SIGHT_S).items():
         if not found:
             raise InputError(
                 f"{worker}: {folder}: {sweep_task.UNSEEN}; name a shared folder: "

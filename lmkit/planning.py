@@ -51,11 +51,17 @@ class Planned:
 
 
 def recipes_of(
-    grid: Grid, size: str, name: str, dataset: Dataset, left_out: dict[tuple[str, str], str]
+    grid: Grid,
+    size: str,
+    name: str,
+    dataset: Dataset,
+    given: Settings,
+    left_out: dict[tuple[str, str], str],
 ) -> dict[str, Settings]:
-    """Strategy or pair -> settings over the base; what cannot be run goes into `left_out`."""
+    """Strategy or pair -> settings over the base; what cannot be run goes into `left_out`, and so
+    does what `given`, the settings asked for of every run, has put into the base already."""
     design, recipes = grid.sizes[size].designs[name], {}  # type: ignore[index]
-    base = configure({"preset": design.base} | design.settings)
+    base = {"preset": design.base} | design.settings | _what(given)
     for strategy in grid.names(size, name):
         settings = grid.settings(size, name, strategy)
         needs_sides = settings.get("side") or settings.get("pool_sides") is not None
@@ -63,9 +69,11 @@ def recipes_of(
             left_out[name, strategy] = grid.strategies[strategy].not_run
         elif needs_sides and not dataset.sides:
             left_out[name, strategy] = f"{dataset.name} has no sides"
-        elif not grid.strategies[strategy].registered or any(
-            getattr(base, key) != value for key, value in settings.items()
-        ):
+        elif not _in_already(base, settings):
+            recipes[strategy] = settings
+        elif given.keys() & settings.keys():
+            left_out[name, strategy] = f"asked for of every run: {', '.join(settings)}"
+        elif not grid.strategies[strategy].registered:  # `Maker` refuses it
             recipes[strategy] = settings
     for first, second in design.pairs:
         if first in recipes and second in recipes:
@@ -78,6 +86,19 @@ def recipes_of(
                 )
             recipes[f"{first}{JOINER}{second}"] = recipes[first] | recipes[second]
     return recipes
+
+
+def _what(given: Settings) -> Settings:
+    """Of settings asked for those that say what is trained, and not where."""
+    return {key: value for key, value in given.items() if key not in PLACES}
+
+
+def _in_already(base: Settings, settings: Settings) -> bool:
+    """Whether a base has all settings of a strategy; wrong ones are no base's."""
+    try:
+        return configure(base | settings) == configure(base)
+    except InputError:
+        return False  # `Maker` says which strategy it is
 
 
 @dataclass(frozen=True)
@@ -103,7 +124,7 @@ class Maker:
         if base in recipes:
             raise InputError(f"strategies: expected other names than the base's, got {base}")
         first = self.data | self.design.settings | budget.settings
-        first |= {k: v for k, v in self.given.items() if k not in PLACES}
+        first |= _what(self.given)
         found: list[Planned] = []
         for seed in seeds:
             for strategy, settings in {base: {}, **recipes}.items():

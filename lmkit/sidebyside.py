@@ -6,7 +6,6 @@ its own; then the recipe is trained for some minutes, to see what they buy.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -23,11 +22,13 @@ from lmkit.config import RunConfig
 from lmkit.data import open_for
 from lmkit.fields import InputError
 from lmkit.files import project_root, write_json
-from lmkit.parameters import run_name
+from lmkit.jsonfiles import read_json
+from lmkit.parameters import WHERE_NOT_WHAT, run_name
 from lmkit.records import git_commit
 from lmkit.runs import Run, load_run, run_folder
 from lmkit.samples import line_up
 from lmkit.stages import train_run
+from lmkit.tables import shown
 
 DATA = (
     *("side", "dataset", "phantom_patients", "phantom_seed", "spacing_mm"),
@@ -114,12 +115,38 @@ def _begun(stored: Path, config: RunConfig, minutes: float) -> dict[str, Any]:
     and with this code, and else nothing yet."""
     about = _about(config)
     if stored.exists():
-        found: dict[str, Any] = json.loads(stored.read_text(encoding="utf-8"))
+        found = _read(stored)
         same = found["about"] | {"date": about["date"]} == about and found["minutes"] == minutes
-        if same or "train_ratio" in found:
+        if same:
+            return found
+        if "train_ratio" in found:
+            _check_asked(stored, found, config, minutes)
             return found
     growth: dict[str, list[dict[str, Any]]] = {what: [] for what in GROWTH}
     return {"recipes": {}, "growth": growth, "minutes": minutes, "about": about}
+
+
+def _read(stored: Path) -> dict[str, Any]:
+    """A benchmark.json. Raises: InputError naming it where it holds something else."""
+    found = read_json(stored)
+    if not isinstance(found, dict) or not {"recipes", "growth", "minutes", "about"} <= found.keys():
+        raise InputError(
+            f"{stored}: expected what a benchmark has measured, got {shown(found)}; delete it, or "
+            "name another run"
+        )
+    return found
+
+
+def _check_asked(stored: Path, found: Mapping[str, Any], config: RunConfig, minutes: float) -> None:
+    """Raises: InputError where a finished benchmark is of other settings or minutes than asked."""
+    asked = config.model_dump(mode="json", exclude=WHERE_NOT_WHAT) | {"minutes": minutes}
+    kept = found["about"]["settings"] | {"minutes": found["minutes"]}
+    for key, value in asked.items():
+        if kept.get(key, value) != value:
+            raise InputError(
+                f"{stored}: holds a benchmark with {key} {kept[key]}, expected {value}; name "
+                "another run"
+            )
 
 
 def _bought(

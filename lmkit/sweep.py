@@ -121,13 +121,14 @@ def _followed(
         for place, run in enumerate(pending)
     }
     failed: dict[str, str] = {}
-    board = _Board(len(pending), cost, log)
+    board, at_once = _Board(len(pending), cost, log), 1
     try:
         for future in as_completed(futures):
             run, found = futures[future], _seen(futures[future], _result(future))
             if not found["ok"]:
                 failed[run.label] = found["reason"]
-            board.tell(run, found, len(failed), sum(client.nthreads().values()))
+            at_once = _at_once(client, at_once)
+            board.tell(run, found, len(failed), at_once)
     except KeyboardInterrupt:
         client.cancel(list(futures))
         log("stopped; the same call goes on from here")
@@ -135,6 +136,14 @@ def _followed(
     finally:
         board.close()
     return failed
+
+
+def _at_once(client: Any, before: int) -> int:
+    """How many runs go at once now; as many as before where the scheduler does not answer."""
+    try:
+        return sum(client.nthreads().values())
+    except (OSError, TimeoutError):  # dask's CommClosedError is an OSError
+        return before
 
 
 def _seen(run: Planned, found: dict[str, Any]) -> dict[str, Any]:
@@ -193,7 +202,7 @@ class _Board:
 
 
 def _price(plan: Plan, workers: int) -> str:
-    """What all runs of a plan would cost on this machine, in a line."""
+    """What all runs of a plan would cost on this machine, by a short look, in a line."""
     done = [run for run in plan.runs if state_of(run) == FINISHED]
     pending = [run for run in (*plan.screening, *plan.runs) if run not in done]
     if not pending:
@@ -210,8 +219,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--run", default="", help="name of the sweep's folder")
     parser.add_argument("--scheduler", default="", help="address of a dask scheduler")
     parser.add_argument("--workers", type=int, default=0, help="on this machine; 0: as fit")
-    parser.add_argument("--plan", action="store_true", help="only say what would be run")
-    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"))
+    parser.add_argument(
+        "--plan", action="store_true", help="only say what would be run, and how long it takes"
+    )
+    parser.add_argument(
+        "-p",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("KEY", "VALUE"),
+        help="a setting of every run, such as dataset or device",
+    )
     asked = parser.parse_args(arguments)
     try:
         given = {key: value_of(key, text) for key, text in asked.p}

@@ -90,7 +90,7 @@ def reason(folder: Path) -> str:
     return errors[-1] if errors else ""
 
 
-def sees(folder: str, longest_s: float = 0.0) -> bool:
+def sees(folder: str, longest_s: float) -> bool:
     """Whether a worker sees the file that the sweep has written into its folder.
 
     Args:
@@ -188,11 +188,18 @@ def _cancelled() -> Callable[[], bool]:
 
 def _write_times(folder: Path, wall_s: float) -> None:
     """Add an attempt to the run's sweep.json."""
-    path = folder / TIMES
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     found = {
-        "wall_s": before.get("wall_s", 0.0) + wall_s,
-        "threads": int(os.environ.get("OMP_NUM_THREADS", "1")),
+        "wall_s": times_of(folder).get("wall_s", 0.0) + wall_s,
+        "threads": int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0]),  # one per level
         "host": socket.gethostname(),
     }
-    write_json(path, found)
+    write_json(folder / TIMES, found)
+
+
+def times_of(folder: Path) -> dict[str, Any]:
+    """What the sweep measured of a run: wall_s, threads, host; {} where that cannot be read."""
+    try:
+        found = json.loads((folder / TIMES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and {"wall_s", "threads"} <= found.keys() else {}

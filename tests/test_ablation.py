@@ -83,8 +83,13 @@ def test_a_loss_that_is_registered_is_a_setting_and_a_strategy_at_once(tmp_path,
     file = written(tmp_path, every=["loss", "decoder"])
     strategies = gridfile.read_grid(file).strategies
     assert strategies["huber"].says == "Huber's, of the maps"
-    assert "quarter" not in strategies, "the strategy dark sets it"
-    assert "decoder_dark" in strategies, "the name dark is taken"
+    assert strategies["quarter"].add is None, "the strategy dark sets it"
+    assert strategies["decoder_dark"].remove == {"decoder": "dark"}, "the name dark is taken"
+    twice = {"group": "decoder", "says": "", "add": {"decoder": "dark"}}
+    twice["remove"] = {"decoder": "argmax"}  # what takes it out says nothing of what puts it in
+    file = written(tmp_path, every=["decoder"], strategies__dark=twice)
+    assert gridfile.read_grid(file).strategies["decoder_dark"].add is None, "trained twice"
+    file = written(tmp_path, every=["loss", "decoder"])
     plan = ablation.plan_runs("two", file, {"outputs": str(tmp_path)})
     tried = {run.strategy: run.config for run in plan.runs}
     assert tried["huber"].loss == "huber"
@@ -195,6 +200,9 @@ def test_a_wrong_grid_stops_with_one_line(tmp_path, changed, expected):
         ({"side": "both"}, "side: expected left, right or nothing"),
         ({"epochs": "ten"}, "epochs: expected a valid integer"),
         ({"run": "../else"}, "run: expected up to 100 letters"),
+        ({"workers": "two"}, "workers: expected a valid integer"),
+        ({"workers": -2}, "workers: expected greater than or equal to 0, got -2"),
+        ({"train": "maybe"}, "train: expected true or false, got 'maybe'"),
         ({"grid": "no/such.yaml"}, "no/such.yaml: expected a YAML file, found none"),
     ],
 )
@@ -204,6 +212,21 @@ def test_a_wrong_parameter_of_05_stops_with_one_line(given, expected):
         ablation.plan_of(cell | {"train": True, "write_recommended": False}, given)
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_false_as_papermill_passes_it_is_false():
+    cell = {"preset": "tiny", "grid": gridfile.GRID, "side": "", "scheduler": "", "workers": 0}
+    cell |= {"train": True, "write_recommended": True}
+    own = ablation.own_of(cell, {"train": "false", "write_recommended": "False", "workers": "2"})
+    assert (own.train, own.write_recommended, own.workers) == (False, False, 2)
+    assert ablation.own_of(cell, {}).train is True
+
+
+def test_what_is_asked_for_of_every_run_leaves_out_the_strategy_that_would_add_it(tmp_path):
+    asked = {"outputs": str(tmp_path), "batch_size": 16}
+    plan = ablation.plan_runs("two", written(tmp_path), asked)
+    assert {run.strategy for run in plan.runs} == {"quick", "dark", "both"}
+    assert plan.left_out == {("add", "big"): "asked for of every run: batch_size"}
 
 
 def test_a_side_edited_by_hand_counts():

@@ -159,6 +159,18 @@ def test_the_benchmark_is_written_once_and_then_read(tiny, tmp_path, monkeypatch
         3.0,
         pytest.approx(np.nan, nan_ok=True),
     ]
+    named = config.model_copy(update={"run": "bench"})
+    sidebyside.side_by_side(named, 0.05, log=lambda _line: None)
+    with pytest.raises(InputError, match=r"a benchmark with minutes 0\.05, expected 0\.1; name an"):
+        sidebyside.side_by_side(named, 0.1, log=lambda _line: None)
+    slower = named.model_copy(update={"batch_size": 4})
+    with pytest.raises(InputError, match=r"bench.*holds a benchmark with batch_size 3, expected 4"):
+        sidebyside.side_by_side(slower, 0.05, log=lambda _line: None)
+    damaged = sidebyside.benchmark_folder(named, 0.05) / "benchmark.json"
+    for text in ("", "{}", "[]"):
+        damaged.write_text(text)
+        with pytest.raises(InputError, match=r"benchmark\.json: expected"):
+            sidebyside.side_by_side(named, 0.05, log=lambda _line: None)
     table = sidebyside.recipe_table(found)
     assert table.loc["quick", "faster"] == 25.0
     assert table.loc["before, float32", "epoch, s"] == 4.0

@@ -187,3 +187,13 @@ def test_the_sides_of_all_choices_have_help_or_speak_for_themselves():
 
     tables = (config.SIDES, config.LOSSES, config.DECODERS, config.TARGETS, config.AUGMENTS)
     assert all(itertools.chain.from_iterable(table.values() for table in tables))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"scales": True}, {"scales": [True]}, {"widths": [True, 2]}, {"scale_range": [True, 1.2]}],
+)
+def test_a_switch_in_place_of_a_number_is_refused(given):
+    (key,) = given
+    with pytest.raises(InputError, match=f"{key}: expected a number, got True"):
+        make_config(given)

@@ -216,6 +216,33 @@ def test_a_scheduler_and_two_workers_started_by_hand_take_the_runs(place):
             process.wait(20)
 
 
+def test_a_scheduler_that_is_lost_ends_in_sentences_not_in_dasks_error():
+    def lost():
+        raise distributed.comm.core.CommClosedError("ConnectionPool closing.")
+
+    assert sweep._at_once(SimpleNamespace(nthreads=lost), 3) == 3
+    two = SimpleNamespace(nthreads=lambda: {"a": 2, "b": 1})
+    assert sweep._at_once(two, 3) == 3
+
+
+def test_a_finished_run_stays_finished_whatever_its_times_say(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2,1")  # legal: a number for each level
+    for text in ("", "[]", "{}", '{"wall_s": 3.0}'):
+        (tmp_path / sweep_task.TIMES).write_text(text)
+        assert sweep_task.times_of(tmp_path) == {}
+        sweep_task._write_times(tmp_path, 5.0)
+        assert sweep_task.times_of(tmp_path)["wall_s"] == 5.0
+    sweep_task._write_times(tmp_path, 2.0)
+    found = sweep_task.times_of(tmp_path)
+    assert (found["wall_s"], found["threads"]) == (7.0, 2)
+
+
+def test_workers_are_a_number():
+    for wrong in ("2", -2, 1.5):
+        with pytest.raises(InputError, match="workers: expected a whole number >= 0, got"):
+            sweep.Machines(workers=wrong)
+
+
 def test_no_scheduler_at_an_address_is_one_line(place):
     plan = planned(place, "nobody", epochs=1, strategies=["wider"])
     with pytest.raises(InputError, match=r"expected a dask scheduler at tcp://127\.0\.0\.1:9, got"):

@@ -13,10 +13,21 @@ import numpy as np
 import pandas as pd
 import planted
 import pytest
+import yaml
 
-from lmkit import ablation, contrasts, evidence, findings, plots_ablation, protocol, verdicts
+from lmkit import (
+    ablation,
+    contrasts,
+    evidence,
+    findings,
+    gridfile,
+    plots_ablation,
+    protocol,
+    verdicts,
+)
 from lmkit.ablation_report import write_ablation_report, write_summary
 from lmkit.fields import InputError
+from lmkit.files import project_root
 from lmkit.grid import Budget, Screen
 from lmkit.verdicts import HELPS, HURTS, TOO_FEW, Family
 from lmkit.widgets_ablation import effects_explorer, effects_view
@@ -336,8 +347,38 @@ def test_what_was_asked_before_the_first_run_is_kept_and_later_changes_show(simu
     laxer = plan.grid.model_copy(update={"matters": MATTERS | {"sdr_2mm": 0.05}})
     protocol.keep_protocol(replace(plan, grid=laxer))
     (line,) = protocol.changed_since(replace(plan, grid=laxer))
-    assert "matters, was {'sdr_2mm': 0.02" in line
-    assert "is {'sdr_2mm': 0.05" in line
+    assert line.endswith(": matters.sdr_2mm, was 0.02, is 0.05")
+
+
+def test_any_setting_that_is_asked_otherwise_than_before_the_first_run_is_named(tmp_path):
+    def asked(given=None, **changed):
+        (tmp_path / "grid.yaml").unlink(missing_ok=True)
+        whole = yaml.safe_load((project_root() / gridfile.GRID).read_text())
+        design = whole["sizes"]["quick"]["designs"]["add"]
+        for key, value in changed.items():
+            {"strategies": whole["strategies"], "design": design}[key].update(value)
+        if given == "reversed":
+            whole["strategies"] = dict(reversed(whole["strategies"].items()))
+            design["strategies"].reverse()
+        (tmp_path / "grid.yaml").write_text(yaml.safe_dump(whole, sort_keys=False))
+        more = given if isinstance(given, dict) else {}
+        outputs = {"outputs": str(tmp_path)}
+        return ablation.plan_runs("quick", tmp_path / "grid.yaml", outputs | more)
+
+    protocol.keep_protocol(asked())
+    assert protocol.changed_since(asked()) == []
+    assert protocol.changed_since(asked("reversed")) == [], "the order of names asks nothing"
+    gone = replace(asked(), left_out={("add", "clip"): "ruled out by a first look"})
+    assert protocol.changed_since(gone) == [], "a first look is part of what was asked"
+    clip = {"claim": 3, "group": "training", "says": "medium", "add": {"clip_norm": 5.0}}
+    (line,) = protocol.changed_since(asked(strategies={"clip": clip}))
+    assert line.endswith(": strategies.add.clip.clip_norm, was 1.0, is 5.0")
+    (line,) = protocol.changed_since(asked(design={"pairs": []}))
+    assert line.endswith("pairs.add, was [['peak_target', 'dark']], is []")
+    (line,) = protocol.changed_since(asked({"phantom_patients": [50, 20, 0]}))
+    assert line.endswith("base.add.phantom_patients, was [80, 40, 0], is [50, 20, 0]")
+    (line,) = protocol.changed_since(asked({"clip_norm": 2.0}))
+    assert line.endswith("base.add.clip_norm, was not there, is 2.0")
 
 
 def test_curves_are_by_epoch_or_where_minutes_are_the_budget_by_minutes(simulated):
