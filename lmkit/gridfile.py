@@ -74,10 +74,12 @@ def _with_registered(grid: Grid) -> Grid:
             for design in DESIGNS
         }
         for value, says in REGISTERED[key].items():
-            new = {design: {key: value} for design in DESIGNS if value not in tried[design]}
-            if new:
+            add, remove = (None if value in tried[d] else {str(key): value} for d in DESIGNS)
+            if add or remove:
                 name = f"{key}_{value}" if value in strategies else value
-                strategies[name] = Strategy(says=says, group=key, registered=True, **new)
+                strategies[name] = Strategy(
+                    says=says, group=key, add=add, remove=remove, registered=True
+                )
     return grid.model_copy(update={"strategies": strategies})
 
 
