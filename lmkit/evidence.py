@@ -152,8 +152,8 @@ def cost_table(plan: Plan, verdicts: pd.DataFrame, runs: pd.DataFrame, side: str
 
     Returns: indexed by design and what was changed: minutes, times (those of the base), given
         (minutes that runs were given, times the base's; NaN where epochs were), SDR gained, points,
-        verdict, minutes per point: those more than the base's, NaN where no gain is shown, and where
-        all runs have the same minutes.
+        verdict, minutes per point: those more than the base's, NaN where no gain is shown, and
+        where all runs have the same minutes.
     """
     minutes, rows = _minutes(plan, runs), []
     chosen = verdicts.query("figure == @MAIN and side == @side")

@@ -20,7 +20,7 @@ from lmkit.verdicts import HELPS, HURTS, TITLES, TOGETHER, UNCHANGED, UNITS, num
 COLOURS = {HELPS: SERIES[2], HURTS: SERIES[5], "no effect": SERIES[0]}  # others grey
 SIDE_MARKS = {"left": "<", "right": ">", TOGETHER: "o"}
 ROOM = 4.0  # of the axis of effects, in usual reaches
-PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # under words that cross a line
+AIR = {"facecolor": "white", "edgecolor": "none", "pad": 4.0}  # about words that a line meets
 WORDS = {"no effect": "no effect larger than x"}  # as `verdicts.RULE` says it
 MAIN_MARK = "o"  # of the last side, whichever it is; it is drawn large
 ALIKE = 0.05  # of training time: runs that differ less cost the same
@@ -98,7 +98,7 @@ def _beyond(ax: Axes, y: float, effect: float, digits: int | None) -> None:
     words = f"{size} ▸" if right else f"◂ {size}"
     x, align = (0.99, "right") if right else (0.01, "left")
     style = {"fontsize": 8} if size else {"fontsize": 6, "color": "0.5"}
-    told = ax.text(x, y, words.strip(), ha=align, va="center", bbox=PAPER, zorder=4, **style)
+    told = ax.text(x, y, words.strip(), ha=align, va="center", bbox=AIR, zorder=4, **style)
     told.set_transform(ax.get_yaxis_transform())
 
 

@@ -29,7 +29,7 @@ DPI, CSS_DPI = 144, 96  # drawn finer than it is shown, for sharp screens and pa
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 NOTHING = "–"
 NUMBERLIKE = re.compile(r"[-−+<≤≥>±]?\s*(\d([\d\s.,()–−+%±×e-]|\bto\b)*|inf)|–")
-LONG = 30  # signs: a column with such a cell is text, and wide enough to read
+LONG = 5  # words: a column with such a cell is text, and wide enough to read
 NOT_IN_HTML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 
 STYLE = """
@@ -52,7 +52,7 @@ th, td { padding: .2rem .6rem; border-bottom: 1px solid #ddd; text-align: left;
 thead th, thead th.n { border-bottom: 2px solid #888; vertical-align: bottom; white-space: normal }
 tbody th { font-weight: normal; white-space: nowrap }
 .n { text-align: right; white-space: nowrap }
-.t { min-width: 11rem }
+.t { min-width: 9rem }
 summary { cursor: pointer }
 footer { margin-top: 3rem; border-top: 1px solid #ccc; color: #555; font-size: .85rem }
 @media print {
@@ -230,7 +230,7 @@ def _kind(cells: Sequence[str]) -> str:
     """The class of a column: n for numbers, which stay on a line, t for long texts."""
     if all(map(NUMBERLIKE.fullmatch, cells)):
         return ' class="n"'
-    return ' class="t"' if max(map(len, cells), default=0) >= LONG else ""
+    return ' class="t"' if any(len(cell.split()) >= LONG for cell in cells) else ""
 
 
 def _texts(values: pd.Series | pd.Index) -> list[str]:
