@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -304,7 +304,7 @@ def _names_beside(ax: Axes, names: Sequence[str], x: np.ndarray, y: np.ndarray) 
     Args:
         x, y: (N,) of the points, y rising.
     """
-    figure, line_in = ax.get_figure(), 9 / 72  # a line of 7 points, with air
+    figure, line_in = cast(Figure, ax.get_figure()), 9 / 72  # a line of 7 points, with air
     if len(names) * line_in > 0.7 * figure.get_figheight():
         figure.set_figheight(len(names) * line_in / 0.7)
     step = line_in / (0.75 * figure.get_figheight())  # of the axes' height, which labels shorten
