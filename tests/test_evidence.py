@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import yaml
 from matplotlib.text import Text
-from test_ablation import SMALL, written
+from test_ablation import SMALL, helped, written
 
 from lmkit import ablation, ablation_report, advice, evidence, findings, plots_ablation, verdicts
+from lmkit.files import project_root
 from lmkit.grid import Grid
 from lmkit.verdicts import HURTS, Family
 
@@ -92,9 +93,13 @@ def verdict_rows(strategy: str, *sides: str) -> pd.DataFrame:
 
 
 def test_one_sides_verdict_does_not_stand_for_both_together(two):
-    row = evidence._evidence(two, verdict_rows("big", "left", "right"), "add", "big")
-    assert row == {"left": "helps", "right": "helps", "verdict": evidence.NO_VERDICT}
-    row = evidence._evidence(two, verdict_rows("big", "left", "right", "together"), "add", "big")
+    runs = findings.run_table(two)
+    rows = verdict_rows("big", "left", "right")
+    row = evidence.claim_table(two, rows, runs).set_index("strategy").loc["big"]
+    assert row[["left", "right"]].tolist() == ["helps", "helps"]
+    assert row["verdict"] == "not run to its end, or without a base to compare with"
+    rows = verdict_rows("big", "left", "right", "together")
+    row = evidence.claim_table(two, rows, runs).set_index("strategy").loc["big"]
     assert (row["left"], row["verdict"]) == ("helps", "helps together")
     assert row["would have seen"] == "2.7", "rounded up, as in a verdict's words"
 
@@ -166,9 +171,16 @@ def test_a_setting_taken_out_that_was_never_put_in_is_without_it():
 def test_another_file_called_recommended_is_not_the_projects_recipe(tmp_path):
     path = tmp_path / "recommended.yaml"
     path.write_text("preset: quick\n")
-    assert not advice._is_recommended(str(path))
-    assert advice._is_recommended("recommended")
-    assert advice._is_recommended(str(advice._recommended()))
+    plan = ablation.plan_runs("full", given={"outputs": str(tmp_path)})
+    table = helped(plan, wing=0.03)
+    own = project_root() / "params" / "recommended.yaml"
+    for base, changed in {"recommended": 1, str(own): 1, str(path): 0}.items():
+        size = plan.grid.sizes["full"]
+        remove = size.designs["remove"].model_copy(update={"base": base})
+        size = size.model_copy(update={"designs": size.designs | {"remove": remove}})
+        sizes = plan.grid.sizes | {"full": size}
+        other = replace(plan, grid=plan.grid.model_copy(update={"sizes": sizes}))
+        assert len(advice.to_change(other, table, "together")) == changed, base
 
 
 def test_a_table_to_read_has_one_digit_for_points_two_for_millimetres_and_no_negative_nought():
