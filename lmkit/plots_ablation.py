@@ -20,7 +20,7 @@ from lmkit.verdicts import HELPS, HURTS, TITLES, TOGETHER, UNCHANGED, UNITS, num
 COLOURS = {HELPS: SERIES[2], HURTS: SERIES[5], "no effect": SERIES[0]}  # others grey
 SIDE_MARKS = {"left": "<", "right": ">", TOGETHER: "o"}
 ROOM = 4.0  # of the axis of effects, in usual reaches
-AIR = {"facecolor": "white", "edgecolor": "none", "pad": 4.0}  # about words that a line meets
+AIR = {"facecolor": "white", "edgecolor": "none", "pad": 2.0}  # about words that a line meets
 WORDS = {"no effect": "no effect larger than x"}  # as `verdicts.RULE` says it
 MAIN_MARK = "o"  # of the last side, whichever it is; it is drawn large
 ALIKE = 0.05  # of training time: runs that differ less cost the same
@@ -96,9 +96,11 @@ def _beyond(ax: Axes, y: float, effect: float, digits: int | None) -> None:
         few = 0 if digits == 1 and abs(effect) >= 10 else digits  # of points, tens are enough
         size = number(effect, few, signed=True).replace("-", "−")
     words = f"{size} ▸" if right else f"◂ {size}"
-    x, align = (0.99, "right") if right else (0.01, "left")
-    style = {"fontsize": 8} if size else {"fontsize": 6, "color": "0.5"}
-    told = ax.text(x, y, words.strip(), ha=align, va="center", bbox=AIR, zorder=4, **style)
+    x, align = (0.985, "right") if right else (0.015, "left")
+    style: dict[str, Any] = {"fontsize": 6, "color": "0.5", "zorder": 5}
+    if size:
+        style = {"fontsize": 8, "bbox": AIR, "zorder": 4}
+    told = ax.text(x, y, words.strip(), ha=align, va="center", **style)
     told.set_transform(ax.get_yaxis_transform())
 
 
