@@ -13,7 +13,7 @@ from lmkit.ablation import Plan, describe, plan_table
 from lmkit.files import atomic_path
 from lmkit.findings import FAILED, FINISHED, scopes
 from lmkit.grid import EFFECTS
-from lmkit.report import Section, write_report
+from lmkit.report import Item, Section, write_report
 
 COST = (
     "Minutes of training for all sides, mean over seeds; a price only where a gain is shown, and "
@@ -48,7 +48,8 @@ def write_ablation_report(
     Args:
         table: of `findings.verdict_table`.
         runs: of `findings.run_table`.
-        figures: title -> figure, each a section of its own between the claims and the tables.
+        figures: title -> figure, each a section of its own between the claims and the tables; one
+            whose axes are all off, as of `plots_ablation.price`, shows nothing and is left out.
         pairs: of `findings.pair_table`.
     """
     side = scopes(plan)[-1]
@@ -58,9 +59,9 @@ def write_ablation_report(
         Section(
             "Claim beside evidence",
             f"Verdicts on SDR at 2 mm; effect, p and verdict are for: {side}.",
-            [evidence.claim_table(plan, table, runs)],
+            claims_told(plan, evidence.claim_table(plan, table, runs)),
         ),
-        *(Section(title, "", [figure]) for title, figure in figures.items()),
+        *(Section(title, "", [figure]) for title, figure in figures.items() if _shows(figure)),
     ]
     sections += _numbers(plan, table, runs, side)
     if len(pairs):
@@ -87,12 +88,53 @@ def _numbers(plan: Plan, table: pd.DataFrame, runs: pd.DataFrame, side: str) -> 
         (verdicts.TITLES[figure], _unit(figure), evidence.readable(table, figure, side))
         for figure in EFFECTS
     ]
-    parts.append(("Cost", COST, evidence.cost_table(plan, table, runs, side)))
+    parts.append(("Cost", COST, readable_costs(evidence.cost_table(plan, table, runs, side))))
     return [
         Section(title, f"For: {side}. {words}", [shown.reset_index()])
         for title, words, shown in parts
         if len(shown)
     ]
+
+
+def claims_told(plan: Plan, claims: pd.DataFrame) -> list[Item]:
+    """Claim beside evidence for the report: those that this size does not ask for are one sentence
+    below the table, and columns that then say nothing are gone.
+
+    Args:
+        claims: of `evidence.claim_table`.
+    """
+    unasked = claims["verdict"] == f"{evidence.NOT_AMONG} {plan.size}"
+    kept = claims[~unasked]
+    kept = kept.loc[:, [name for name in kept if (kept[name] != evidence.NOTHING).any()]]
+    parts: list[Item] = [kept.reset_index(drop=True)] if len(kept) else []
+    if unasked.any():
+        rows = claims[unasked]
+        named = zip(rows["strategy"], rows["claim"], strict=True)
+        listed = ", ".join(f"{name} (claim {claim})" for name, claim in named)
+        parts.append(
+            f"Not run here, for they are not among the strategies of {plan.size}: {listed}."
+        )
+    return parts
+
+
+def readable_costs(costs: pd.DataFrame) -> pd.DataFrame:
+    """Costs to read, numbers as text: minutes and times to two digits, points to one.
+
+    Args:
+        costs: of `evidence.cost_table`.
+    """
+    shown, gained = costs.drop(columns="given"), "SDR gained, points"
+    for name in ("minutes", "times", "minutes per point"):
+        shown[name] = [verdicts.number(value, 2) for value in costs[name].astype(float)]
+    shown[gained] = [
+        verdicts.number(value, 1, signed=True) for value in costs[gained].astype(float)
+    ]
+    return shown
+
+
+def _shows(figure: Figure) -> bool:
+    """Whether a figure has more than a sentence in place of its axes."""
+    return not figure.axes or any(ax.axison for ax in figure.axes)
 
 
 def _missing(plan: Plan, runs: pd.DataFrame) -> list[Section]:

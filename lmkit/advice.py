@@ -13,7 +13,7 @@ import yaml
 from lmkit.ablation import Plan, changes
 from lmkit.evidence import MAIN, interval_text
 from lmkit.fields import InputError
-from lmkit.files import project_root, write_text
+from lmkit.files import path_of, project_root, write_text
 from lmkit.parameters import configure, read_preset
 from lmkit.verdicts import HELPS, HURTS
 
@@ -30,9 +30,10 @@ def to_change(plan: Plan, verdicts: pd.DataFrame, side: str) -> pd.DataFrame:
         verdicts: of `findings.verdict_table`.
         side: that the verdict is for; the others must not be hurt.
     Returns: strategy, change, settings, effect (points, with interval); best first. Empty where
-        the sweep did not start from `recommended`, for what helps another recipe need not help it.
+        the sweep did not start from the project's `recommended`, for what helps another recipe, be
+        it another file of that name, need not help it.
     """
-    measured = "remove" in plan.designs and plan.base("remove") == RECOMMENDED
+    measured = "remove" in plan.designs and _is_recommended(plan.designs["remove"].base)
     rows = verdicts[verdicts["design"] == "remove"] if measured else verdicts.iloc[:0]
     hurt = set(rows.loc[rows["verdict"] == HURTS, "strategy"])
     rows = rows[(rows["figure"] == MAIN) & (rows["side"] == side) & (rows["verdict"] == HELPS)]
@@ -79,9 +80,20 @@ def write_recommended(plan: Plan, chosen: pd.DataFrame, path: Path | None = None
         f"# {first['change']}, SDR at 2 mm {first['effect, points']} points, the best of "
         f"{len(plan.grid.names(plan.size, 'remove'))} tried, so expect less.\n"
     )
-    target = path or project_root() / "params" / f"{RECOMMENDED}.yaml"
+    target = path or _recommended()
     write_text(target, head + yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True))
     return target
+
+
+def _recommended() -> Path:
+    return project_root() / "params" / f"{RECOMMENDED}.yaml"
+
+
+def _is_recommended(base: str) -> bool:
+    """Whether a base, a preset's name or a file, is the project's recommended recipe."""
+    if base.endswith((".yaml", ".yml")):
+        return path_of(base, "base").resolve() == _recommended().resolve()
+    return base == RECOMMENDED
 
 
 def _plain(value: Any) -> Any:

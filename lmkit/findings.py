@@ -104,7 +104,8 @@ def predictions(runs: Sequence[Planned], folder_rows: dict[Path, pd.DataFrame]) 
 def recipes_on(
     runs: Sequence[Planned], side: str, sides: Sequence[str], rows: dict[Path, pd.DataFrame]
 ) -> dict[str, list[pd.DataFrame]]:
-    """strategy -> predictions on one side or together, a table per seed that is whole.
+    """strategy -> predictions on one side or together, a table per seed that is whole, which its
+    column `seed` names.
 
     A seed counts when all its runs for that side are finished.
 
@@ -115,14 +116,14 @@ def recipes_on(
         rows: see `predictions`.
     """
     found: dict[str, list[pd.DataFrame]] = {}
-    for (strategy, _), group in _grouped(runs).items():
+    for (strategy, seed), group in _grouped(runs).items():
         wanted = [run for run in group if side == TOGETHER or run.side in (side, "both", "joint")]
         wanted = wanted or group  # a dataset without sides
         if all(state_of(run) == FINISHED for run in wanted):
             table = predictions(wanted, rows)
             if side == TOGETHER:
                 table = table[table["side"].isin(sides)]
-            found.setdefault(strategy, []).append(table)
+            found.setdefault(strategy, []).append(table.assign(seed=seed))
     return verdicts.of_side(found, side)
 
 

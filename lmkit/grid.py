@@ -194,5 +194,6 @@ class Grid(_Strict):
         if which != "remove" or strategy is None:
             return name
         put_in = strategy.add or {}
-        same = any(put_in.get(key) == value for key, value in (strategy.remove or {}).items())
+        taken = strategy.remove or {}
+        same = any(key in put_in and put_in[key] == value for key, value in taken.items())
         return f"{'with' if same else 'without'} {name}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,13 +15,16 @@ from matplotlib.ticker import MaxNLocator
 
 from lmkit.grid import EFFECTS, HIGHER_IS_BETTER
 from lmkit.plots import SERIES, plain
-from lmkit.verdicts import HELPS, HURTS, TITLES, TOGETHER, UNCHANGED, UNITS, p_text
+from lmkit.verdicts import HELPS, HURTS, TITLES, TOGETHER, UNCHANGED, UNITS, number, p_text, scale
 
 COLOURS = {HELPS: SERIES[2], HURTS: SERIES[5], "no effect": SERIES[0]}  # others grey
 SIDE_MARKS = {"left": "<", "right": ">", TOGETHER: "o"}
 ROOM = 4.0  # of the axis of effects, in usual reaches
-PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # under words that cross a line
-WORDS = {"no effect": "none that matters", "not enough runs": "not enough runs"}
+AIR = {"facecolor": "white", "edgecolor": "none", "pad": 2.0}  # about words that a line meets
+WORDS = {"no effect": "no effect larger than x"}  # as `verdicts.RULE` says it
+MAIN_MARK = "o"  # of the last side, whichever it is; it is drawn large
+ALIKE = 0.05  # of training time: runs that differ less cost the same
+NO_COST = "all trained for about as long: no price to compare"
 
 
 def _tidy(ax: Axes) -> Axes:
@@ -42,20 +45,21 @@ def forest(ax: Axes, verdicts: pd.DataFrame, matters: float, order: Sequence[str
     arrow with its size stands at the edge.
     """
     figure = verdicts["figure"].iloc[0]
-    times = 1 if UNITS[figure] == "mm" else 100
+    times, digits = scale(figure)
     sides = list(dict.fromkeys(verdicts["side"]))
     names = list(order) or best_first(verdicts)
     ax.axvspan(-times * matters, times * matters, color="0.93", zorder=0)
     ax.axvline(0, color="0.5", lw=0.8, zorder=1)
     top = -0.12 * (len(sides) - 1)  # of a row, where the last side is
+    spans = {}
     for k, side in enumerate(sides):
         rows = verdicts[verdicts["side"] == side].set_index("change").reindex(names)
         first = 0.24 * (len(sides) - 1 - k) + top
+        spans[first] = times * rows[["low", "effect", "high"]].to_numpy(float)
         for y, row in enumerate(rows.to_dict("records")):
             if row["effect"] == row["effect"]:
                 _effect(ax, y + first, row, times, side, main=side == sides[-1])
-    last = verdicts[verdicts["side"] == sides[-1]].set_index("change").reindex(names)
-    _cut(ax, times * last[["low", "effect", "high"]].to_numpy(float), times * matters, top)
+    _cut(ax, spans, times * matters, digits)
     better = "right" if HIGHER_IS_BETTER[figure] else "left"
     ax.set(xlabel=f"{TITLES[figure]}, {UNITS[figure]}; better to the {better}")
     ax.set_yticks(range(len(names)), [plain(name) for name in names], fontsize=8)
@@ -65,20 +69,39 @@ def forest(ax: Axes, verdicts: pd.DataFrame, matters: float, order: Sequence[str
     return _tidy(ax)
 
 
-def _cut(ax: Axes, spans: np.ndarray, matters: float, top: float) -> None:
-    """Narrow the x axis to ROOM times the usual reach of the (N, 3) low, effect and high of the
-    rows; what lies beyond is stated at the edge, at row + top."""
-    far = np.nanmax(np.abs(spans), axis=1, initial=0)
+def _cut(ax: Axes, spans: Mapping[float, np.ndarray], matters: float, digits: int) -> None:
+    """Narrow the x axis to ROOM times the usual reach; what lies beyond stands at the edge, the
+    last side's with its size and the others' as a mark.
+
+    Args:
+        spans: where in a row a side is drawn -> (N, 3) low, effect and high of the rows; the last
+            side last, whose reach counts.
+        digits: that a size is told to.
+    """
+    *_, (top, main) = spans.items()
+    far = np.nanmax(np.abs(main), axis=1, initial=0)
     reach = max(ROOM * float(np.nanmedian(far)), 2 * matters) if len(far) else 2 * matters
     low, high = ax.get_xlim()
-    ax.set_xlim(max(low, -reach), min(high, reach))
-    for y, effect in enumerate(spans[:, 1]):
-        if abs(effect) > reach:
-            right = effect > 0
-            words = f"{effect:+.0f} ▸" if right else f"◂ {effect:+.0f}".replace("-", "−")
-            x, align = (0.99, "right") if right else (0.01, "left")
-            told = ax.text(x, y + top, words, fontsize=8, ha=align, va="center", bbox=PAPER)
-            told.set_transform(ax.get_yaxis_transform())
+    low, high = ax.set_xlim(max(low, -reach), min(high, reach))
+    for offset, rows in spans.items():
+        for y, effect in enumerate(rows[:, 1]):
+            if not low <= effect <= high and effect == effect:
+                _beyond(ax, y + offset, effect, digits if offset == top else None)
+
+
+def _beyond(ax: Axes, y: float, effect: float, digits: int | None) -> None:
+    """An arrow at the edge for an effect that lies beyond it; with its size, where digits are."""
+    right, size = effect > 0, ""
+    if digits is not None:
+        few = 0 if digits == 1 and abs(effect) >= 10 else digits  # of points, tens are enough
+        size = number(effect, few, signed=True).replace("-", "−")
+    words = f"{size} ▸" if right else f"◂ {size}"
+    x, align = (0.985, "right") if right else (0.015, "left")
+    style: dict[str, Any] = {"fontsize": 6, "color": "0.5", "zorder": 5}
+    if size:
+        style = {"fontsize": 8, "bbox": AIR, "zorder": 4}
+    told = ax.text(x, y, words.strip(), ha=align, va="center", **style)
+    told.set_transform(ax.get_yaxis_transform())
 
 
 def _effect(
@@ -90,7 +113,7 @@ def _effect(
         times * row["effect"],
         y,
         xerr=None if low != low else [[times * low], [times * high]],
-        fmt=SIDE_MARKS.get(side, "o"),
+        fmt=MAIN_MARK if main else SIDE_MARKS.get(side, "o"),
         color=COLOURS.get(row["verdict"], "0.35") if main else "0.7",
         ms=6 if main else 3.5,
         lw=1.8 if main else 0.9,
@@ -127,7 +150,7 @@ def forests(verdicts: pd.DataFrame, matters: Mapping[str, float], title: str = "
 def _legend(sheet: Figure, sides: Sequence[str], title: str) -> None:
     """What colours and marks mean, above the axes, under a title."""
     marks = [
-        Line2D([], [], color=colour, marker="o", lw=1.8, label=WORDS.get(name, name))
+        Line2D([], [], color=colour, marker=MAIN_MARK, lw=1.8, label=WORDS.get(name, name))
         for name, colour in {**COLOURS, "not enough runs": "0.35"}.items()
     ]
     for side in sides[:-1]:
@@ -143,28 +166,75 @@ def _legend(sheet: Figure, sides: Sequence[str], title: str) -> None:
     )
 
 
-def learning(ax: Axes, curves: Mapping[str, pd.Series], base: str, shown: int = 7) -> Axes:
-    """Validation SDR at 2 mm by epoch or minutes: the base black, the best at the end in colour,
-    others grey.
+def learnings(panels: Mapping[str, Mapping[str, pd.Series]], base: str, shown: int = 7) -> Figure:
+    """Learning curves of one design, a panel per side; a strategy has one colour in all of them.
 
     Args:
-        curves: what was changed -> shares, by what the index is called.
-        base: its name.
-        shown: how many strategies get a colour.
+        panels: side -> curves, see `learning`.
     """
-    ranked = sorted((n for n in curves if n != base), key=lambda n: -curves[n].iloc[-1])
-    for name in ranked[shown:]:
-        ax.plot(curves[name].index, 100 * curves[name], color="0.8", lw=0.9)
-    for colour, name in zip(SERIES, ranked[:shown], strict=False):
-        ax.plot(curves[name].index, 100 * curves[name], color=colour, lw=1.5, label=plain(name))
+    sheet, axes = plt.subplots(
+        1, len(panels), figsize=(12, 4), layout="constrained", sharey=True, squeeze=False
+    )
+    colours = best_coloured(list(panels.values()), base, shown)
+    for ax, (side, curves) in zip(axes[0], panels.items(), strict=True):
+        learning(ax, curves, base, colours).set_title(plain(side))
+    return sheet
+
+
+def best_coloured(
+    panels: Sequence[Mapping[str, pd.Series]], base: str, shown: int = 7
+) -> dict[str, str]:
+    """Strategy -> colour, of those that are best at the end, mean over panels; not the base."""
+    ends: dict[str, list[float]] = {}
+    for curves in panels:
+        for name, curve in curves.items():
+            if name != base and len(curve):
+                ends.setdefault(name, []).append(float(curve.iloc[-1]))
+    ranked = sorted(ends, key=lambda name: -float(np.mean(ends[name])))
+    return dict(zip(ranked[:shown], SERIES, strict=False))
+
+
+def learning(
+    ax: Axes,
+    curves: Mapping[str, pd.Series],
+    base: str,
+    colours: Mapping[str, str] | None = None,
+) -> Axes:
+    """Validation SDR at 2 mm by epoch or minutes: the base black, some in colour, others grey.
+
+    Args:
+        curves: what was changed -> shares, by what the index is called; empty ones are left out.
+        base: its name.
+        colours: of strategies, the same in all panels of a figure; by default the best at the end
+            of these curves get one.
+    """
+    curves = {name: curve for name, curve in curves.items() if len(curve)}
+    colours = best_coloured([curves], base) if colours is None else colours
+    grey = [name for name in curves if name != base and name not in colours]
+    for i, name in enumerate(grey):
+        label = f"others ({len(grey)})" if i == len(grey) - 1 else None
+        _curve(ax, curves[name], color="0.8", lw=0.9, label=label)
+    for name in (name for name in colours if name in curves):
+        _curve(ax, curves[name], color=colours[name], lw=1.5, label=plain(name))
     if base in curves:
-        ax.plot(curves[base].index, 100 * curves[base], color="k", lw=2, ls="--", label=plain(base))
+        _curve(ax, curves[base], color="k", lw=2, ls="--", label=plain(base))
     by = {str(curve.index.name) for curve in curves.values()}
     along = "minutes of training" if by == {"minutes"} else "epoch"
     ax.set(xlabel=along, ylabel="SDR at 2 mm on validation, %")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    handles = ax.get_legend_handles_labels()[0]
+    handles = [*handles[len(grey[:1]) :], *handles[: len(grey[:1])]]  # the others last
+    ax.legend(
+        handles=handles, fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5)
+    )
     return _tidy(ax)
+
+
+def _curve(ax: Axes, curve: pd.Series, **style: Any) -> None:
+    """One curve in percent; by minutes in steps, and a single point as a mark."""
+    steps = "steps-post" if curve.index.name == "minutes" else "default"
+    mark = "o" if len(curve) == 1 else None
+    ax.plot(curve.index, 100 * curve, drawstyle=steps, marker=mark, ms=4, **style)
 
 
 def seeds(ax: Axes, table: pd.DataFrame, base: str) -> Axes:
@@ -186,22 +256,77 @@ def seeds(ax: Axes, table: pd.DataFrame, base: str) -> Axes:
     return _tidy(ax)
 
 
-def price(ax: Axes, table: pd.DataFrame) -> Axes:
-    """Points of SDR gained against training time, times that of the base.
+def costs_differ(table: pd.DataFrame) -> bool:
+    """Whether some run of a design trained longer than its base, or less long, by ALIKE or more.
+
+    Where minutes were given, these are compared: how much of them a run uses up is no price.
 
     Args:
         table: of `evidence.cost_table`, rows of one design.
     """
+    times = table["times"].where(table["given"].isna(), table["given"]).dropna()
+    return bool((times.clip(lower=1).max() / times.clip(upper=1).min()) >= 1 + ALIKE)
+
+
+def price(ax: Axes, table: pd.DataFrame) -> Axes | None:
+    """Points of SDR gained against training time, times that of the base; names at the right, and
+    what lies many times further from zero than the usual at the edge, its gain beside its name.
+
+    Args:
+        table: of `evidence.cost_table`, rows of one design.
+    Returns: None where all cost the same; a sentence then stands in place of the axes.
+    """
+    if not costs_differ(table):
+        ax.set_axis_off()
+        ax.text(0.5, 0.5, NO_COST, ha="center", va="center", transform=ax.transAxes)
+        return None
+    table = table.dropna(subset=["times"]).sort_values("SDR gained, points")
+    gains = table["SDR gained, points"].to_numpy(float)
+    reach = max(ROOM * float(np.median(np.abs(gains))), 1.0)
+    drawn = np.clip(gains, -reach, reach)
     ax.axhline(0, color="0.5", lw=0.8)
     ax.axvline(1, color="0.5", lw=0.8)
-    ax.plot(table["times"], table["SDR gained, points"], "o", color=SERIES[0], ms=5)
-    for key, row in table.iterrows():
-        name = key[1] if isinstance(key, tuple) else key
-        at = (row["times"], row["SDR gained, points"])
-        ax.annotate(plain(name), at, (4, 3), textcoords="offset points", fontsize=7)
+    for x, y, gain in zip(table["times"], drawn, gains, strict=True):
+        mark = "o" if gain == y else ("^" if gain > 0 else "v")
+        ax.plot(x, y, mark, color=SERIES[0], ms=5)
     ax.set(xlabel="training time, times the base's", ylabel="SDR at 2 mm gained, points")
-    ax.margins(x=0.2)
+    ax.margins(x=0.1, y=0.1)
+    names = [str(key[1] if isinstance(key, tuple) else key) for key in table.index]
+    told = [
+        name if gain == y else f"{name} ({number(gain, 1, signed=True)})".replace("-", "−")
+        for name, gain, y in zip(names, gains, drawn, strict=True)
+    ]
+    _names_beside(ax, told, table["times"].to_numpy(float), drawn)
     return _tidy(ax)
+
+
+def _names_beside(ax: Axes, names: Sequence[str], x: np.ndarray, y: np.ndarray) -> None:
+    """A name for each point right of the axes, a line to it; none lies on another.
+
+    Args:
+        x, y: (N,) of the points, y rising.
+    """
+    figure, line_in = cast(Figure, ax.get_figure()), 9 / 72  # a line of 7 points, with air
+    if len(names) * line_in > 0.7 * figure.get_figheight():
+        figure.set_figheight(len(names) * line_in / 0.7)
+    step = line_in / (0.75 * figure.get_figheight())  # of the axes' height, which labels shorten
+    low, high = ax.get_ylim()
+    at = (y - low) / (high - low)
+    for i in range(1, len(at)):
+        at[i] = max(at[i], at[i - 1] + step)
+    over = max(at[-1] - 1, 0.0)
+    for i in reversed(range(len(at))):
+        at[i] = min(at[i], 1 - step * (len(at) - 1 - i)) if over else at[i]
+    for name, place, point in zip(names, at, zip(x, y, strict=True), strict=True):
+        ax.annotate(
+            plain(name),
+            point,
+            (1.04, place),
+            textcoords="axes fraction",
+            fontsize=7,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": "0.75", "lw": 0.6, "shrinkB": 3},
+        )
 
 
 def interactions(ax: Axes, table: pd.DataFrame) -> Axes:

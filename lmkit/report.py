@@ -28,7 +28,8 @@ Item: TypeAlias = Figure | pd.DataFrame | str
 DPI, CSS_DPI = 144, 96  # drawn finer than it is shown, for sharp screens and paper
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 NOTHING = "–"
-NUMBERLIKE = re.compile(r"[-−+<≤≥>±]?\s*(\d[\d\s.,()–−+%±e-]*|inf)|–")
+NUMBERLIKE = re.compile(r"[-−+<≤≥>±]?\s*(\d([\d\s.,()–−+%±×e-]|\bto\b)*|inf)|–")
+LONG = 5  # words: a column with such a cell is text, and wide enough to read
 NOT_IN_HTML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 
 STYLE = """
@@ -51,12 +52,13 @@ th, td { padding: .2rem .6rem; border-bottom: 1px solid #ddd; text-align: left;
 thead th, thead th.n { border-bottom: 2px solid #888; vertical-align: bottom; white-space: normal }
 tbody th { font-weight: normal; white-space: nowrap }
 .n { text-align: right; white-space: nowrap }
+.t { min-width: 9rem }
 summary { cursor: pointer }
 footer { margin-top: 3rem; border-top: 1px solid #ccc; color: #555; font-size: .85rem }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt }
   h2 { break-after: avoid } figure, tr { break-inside: avoid }
-  .wide { overflow: visible } .n { white-space: normal }
+  .wide { overflow: visible } .n { white-space: normal } .t { min-width: 0 }
 }
 """
 
@@ -203,7 +205,7 @@ def _table(table: pd.DataFrame, title: str) -> str:
     columns += [_texts(table.iloc[:, i]) for i in range(table.shape[1])]
     heads = [str(name or "") for name in table.index.names] if named else []
     heads += [", ".join(map(str, c)) if isinstance(c, tuple) else str(c) for c in table.columns]
-    aligned = [' class="n"' if all(map(NUMBERLIKE.fullmatch, c)) else "" for c in columns]
+    aligned = [_kind(cells) for cells in columns]
     head = "".join(
         f'<th scope="col"{kind}>{_text(name)}</th>'
         for name, kind in zip(heads, aligned, strict=True)
@@ -222,6 +224,13 @@ def _table(table: pd.DataFrame, title: str) -> str:
         f'<div class="wide" role="region" tabindex="0" aria-label="{_text(title)}, table"><table>'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
     )
+
+
+def _kind(cells: Sequence[str]) -> str:
+    """The class of a column: n for numbers, which stay on a line, t for long texts."""
+    if all(map(NUMBERLIKE.fullmatch, cells)):
+        return ' class="n"'
+    return ' class="t"' if any(len(cell.split()) >= LONG for cell in cells) else ""
 
 
 def _texts(values: pd.Series | pd.Index) -> list[str]:

@@ -170,22 +170,41 @@ def judge_pairs(family: Family, spread: Spread | None = None) -> pd.DataFrame:
 
 def worded(row: Mapping[str, Any]) -> str:
     """A verdict to read: with x and what could have been seen."""
-    unit, times = UNITS[row["figure"]], 1 if row["figure"] == "median_mm" else 100
+    unit = UNITS[row["figure"]]
     if row["verdict"] == UNCHANGED:
         return f"{UNCHANGED}: the base's predictions, to the last digit"
     if row["verdict"] == "no effect":
-        return f"no effect larger than {_at_least(times * row['bound'])} {unit}"
+        return f"no effect larger than {seen_text(row['bound'], row['figure'])} {unit}"
     if row["verdict"] == TOO_FEW and row["detectable"] == row["detectable"]:
-        return f"{TOO_FEW}; {_at_least(times * row['detectable'])} {unit} would have been seen"
+        seen = seen_text(row["detectable"], row["figure"])
+        return f"{TOO_FEW}; {seen} {unit} would have been seen"
     return str(row["verdict"])
 
 
-def _at_least(size: float) -> str:
-    """A size to two digits, rounded up: a bound must not be stated smaller than it is."""
-    if size <= 0:
-        return "0"
-    step = 10.0 ** (math.floor(math.log10(size)) - 1)
-    return f"{math.ceil(round(size / step, 6)) * step:.6g}"
+def scale(figure: str) -> tuple[int, int]:
+    """(factor, digits) with which a figure is told: points to one digit, mm to two."""
+    return (1, 2) if UNITS[figure] == "mm" else (100, 1)
+
+
+def number(value: float, digits: int, signed: bool = False) -> str:
+    """A number to read, with its sign where `signed`; nought has none, and NaN is –."""
+    if math.isnan(value):
+        return "–"
+    told = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    return told if float(told) else f"{0:.{digits}f}"
+
+
+def seen_text(size: float, figure: str) -> str:
+    """A bound or smallest visible effect, points or mm, rounded up as the figure is told: it must
+    not be stated smaller than it is.
+
+    Args:
+        size: a share or mm.
+    """
+    times, digits = scale(figure)
+    if math.isnan(size):
+        return "–"
+    return number(math.ceil(round(times * size * 10**digits, 6)) / 10**digits, digits)
 
 
 def p_text(p: float) -> str:

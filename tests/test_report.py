@@ -183,3 +183,20 @@ def test_a_table_as_csv_is_unrounded_under_a_safe_name(tmp_path):
     assert paths[1].read_text() == "n\n7\n"
     with pytest.raises(InputError, match="of different names, got 'a b'"):
         tables_to_csv(tmp_path, {"a/b": table, "a b": table})
+
+
+def test_times_and_intervals_stay_on_a_line_and_long_texts_have_room(tmp_path):
+    table = pd.DataFrame(
+        {
+            "time": ["0.73 ×", "–"],
+            "effect": ["+3.9 (+1.3 to +6.6)", "–"],
+            "verdict": ["not enough runs; 2.7 points would have been seen", "helps"],
+            "side": ["left", "right"],
+        }
+    )
+    path = write_report(tmp_path / "r.html", "t", [Section("s", "", [table])])
+    page = path.read_text(encoding="utf-8")
+    assert '<td class="n">0.73 ×</td>' in page
+    assert '<td class="n">+3.9 (+1.3 to +6.6)</td>' in page
+    assert '<td class="t">helps</td>' in page
+    assert "<td>left</td>" in page

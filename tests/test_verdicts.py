@@ -77,11 +77,11 @@ def test_a_verdict_in_words_says_what_was_not_seen():
     said = verdicts.worded(row(verdict="no effect", bound=0.015))
     assert said == "no effect larger than 1.5 points"
     said = verdicts.worded(row(verdict=TOO_FEW, bound=0.03))
-    assert said == "not enough runs; 3 points would have been seen"
+    assert said == "not enough runs; 3.0 points would have been seen"
     said = verdicts.worded(row(verdict="no effect", bound=0.0104))
     assert said == "no effect larger than 1.1 points"  # not 1: that would be smaller
     said = verdicts.worded(row(verdict=TOO_FEW, bound=0.03, detectable=1.234))
-    assert said == "not enough runs; 130 points would have been seen"
+    assert said == "not enough runs; 123.4 points would have been seen"
     said = verdicts.worded(row(verdict=TOO_FEW, bound=0.03, detectable=math.nan))
     assert said == "not enough runs"
 
