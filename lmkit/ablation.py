@@ -25,7 +25,7 @@ from lmkit.runs import run_folder
 from lmkit.samples import run_side
 
 SPLIT = "val"  # what strategies are compared on
-DESIGNS = {"add": "added to", "remove": "taken out of, or put in place in,"}
+DONE = {"add": "one thing added", "remove": "one thing taken out or replaced"}  # to the base
 
 
 class Own(BaseModel):
@@ -162,8 +162,8 @@ def describe(plan: Plan) -> str:
         first = runs[0].config
         length = f"{first.max_minutes:g} min" if first.max_minutes else f"{first.epochs} epochs"
         lines.append(
-            f"{name}: {len({r.strategy for r in runs}) - 1} strategies {DESIGNS[name]} "
-            f"{plan.base(name)}, {length} each"
+            f"{name}: {plan.base(name)}, {DONE[name]}; "
+            f"{len({r.strategy for r in runs}) - 1} strategies, {length} each"
         )
         if design.stands_for:
             lines.append(f"  {plan.base(name)} stands in for {design.stands_for}")

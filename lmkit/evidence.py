@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lmkit.ablation import Plan, changes
+from lmkit.ablation import DONE, Plan, changes
 from lmkit.findings import FINISHED, scopes, state_of
 from lmkit.grid import HIGHER_IS_BETTER
 from lmkit.planning import Planned
@@ -22,12 +22,11 @@ TIMES = 60  # at which curves by minutes are read
 SLIVER = 1e-9  # minutes: an epoch that ends at a time is over at it
 NO_VERDICT = "not run to its end, or without a base to compare with"
 NOT_AMONG = "not run: not among the strategies of"
-HEADINGS = {"add": "one thing added", "remove": "one thing taken out or replaced"}
 
 
 def heading(plan: Plan, design: str) -> str:
     """A design, to read over a figure: its base and what was done to it."""
-    return f"{plan.base(design)}, {HEADINGS[design]}"
+    return f"{plan.base(design)}, {DONE[design]}"
 
 
 def readable(verdicts: pd.DataFrame, figure: str, side: str) -> pd.DataFrame:
