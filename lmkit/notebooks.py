@@ -19,7 +19,7 @@ import nbformat
 import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
-from PIL import Image
+from PIL import Image, ImageColor
 
 from lmkit import ablation
 from lmkit.config import RunConfig
@@ -29,12 +29,15 @@ from lmkit.evaluate import summary_table
 from lmkit.fields import InputError, nearest
 from lmkit.files import atomic_path, plain_yaml, project_root, read_yaml, writing
 from lmkit.parameters import configure, help_text
+from lmkit.plots import PREDICTION, SERIES, TRUTH
 from lmkit.runs import run_folder
 from lmkit.sidebyside import benchmark_folder
 from lmkit.stages import report_run
 
 ABLATION = "05_ablation"
 KEPT = "keep_output"  # cells with this tag keep their output in the committed notebook
+COLOURS = 128  # of a kept picture
+MARKS = ("#ffffff", TRUTH, PREDICTION, *SERIES)  # among them as they are
 
 
 def notebook_names() -> list[str]:
@@ -137,7 +140,7 @@ def _keep(source: Path, target: Path) -> str:
 def refresh(name: str) -> None:
     """Run a committed notebook with its defaults and keep only the outputs that are to be kept.
 
-    Kept are the outputs of cells tagged `keep_output`, pictures reduced to 128 colours.
+    Kept are the outputs of cells tagged `keep_output`, pictures reduced to COLOURS colours.
     """
     path = project_root() / "notebooks" / f"{name}.ipynb"
     with tempfile.TemporaryDirectory() as scratch:
@@ -161,11 +164,22 @@ def _shrink(output: Any) -> None:
     picture = output.get("data", {}).get("image/png")
     if picture is not None:
         small, stored = io.BytesIO(), io.BytesIO(base64.b64decode(picture))
-        image = Image.open(stored, formats=("PNG",)).convert("RGB").quantize(128)
-        image.save(small, "PNG", optimize=True)
+        image = Image.open(stored, formats=("PNG",)).convert("RGB")
+        _fewer_colours(image).save(small, "PNG", optimize=True)
         output["data"]["image/png"] = base64.b64encode(small.getvalue()).decode()
     if output.get("execution_count") is not None:
         output["execution_count"] = None
+
+
+def _fewer_colours(image: Image.Image) -> Image.Image:
+    """The picture in COLOURS colours: those of the marks, which are few pixels and would be lost
+    among greys, and the rest chosen by Pillow.
+    """
+    marks = [channel for mark in MARKS for channel in ImageColor.getrgb(mark)]
+    others = image.quantize(COLOURS - len(MARKS)).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(marks + others)
+    return image.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
