@@ -79,7 +79,7 @@ def execute(name: str, parameters: dict[str, Any]) -> Path:
 
 def help_notebook(name: str) -> str:
     """The parameters of a notebook, as `papermill --help-notebook` lists them, and then every
-    setting of a run, all of which any notebook takes.
+    setting of a run that is not among them, all of which any notebook takes.
 
     Raises: InputError for a name that is no notebook's.
     """
@@ -88,7 +88,8 @@ def help_notebook(name: str) -> str:
     lines += [
         f"  {key} (default {about['default']}): {about['help']}" for key, about in own.items()
     ]
-    return "\n".join([*lines, "and the settings of a run, each by -p too", help_text()])
+    lines.append("and the settings of a run, each by -p too (default: where the preset has no value)")
+    return "\n".join([*lines, help_text(own)])
 
 
 def _source(name: str) -> Path:
