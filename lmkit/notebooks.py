@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
@@ -88,7 +89,9 @@ def help_notebook(name: str) -> str:
     lines += [
         f"  {key} (default {about['default']}): {about['help']}" for key, about in own.items()
     ]
-    lines.append("and the settings of a run, each by -p too (default: where the preset has no value)")
+    lines.append(
+        "and the settings of a run, each by -p too (default: where the preset has no value)"
+    )
     return "\n".join([*lines, help_text(own)])
 
 
@@ -176,11 +179,17 @@ def _fewer_colours(image: Image.Image) -> Image.Image:
     """The picture in COLOURS colours: those of the marks, which are few pixels and would be lost
     among greys, and the rest chosen by Pillow.
     """
-    marks = [channel for mark in MARKS for channel in ImageColor.getrgb(mark)]
-    others = image.quantize(COLOURS - len(MARKS)).getpalette() or []
+    marks = [ImageColor.getrgb(mark) for mark in MARKS]
+    others = image.quantize(COLOURS - len(marks)).getpalette() or []
     palette = Image.new("P", (1, 1))
-    palette.putpalette(marks + others)
-    return image.quantize(palette=palette, dither=Image.Dither.NONE)
+    palette.putpalette([channel for mark in marks for channel in mark] + others)
+    pixels = np.asarray(image)
+    nearest_to = image.quantize(palette=palette, dither=Image.Dither.NONE)
+    index = np.array(nearest_to)
+    for i, mark in enumerate(marks):  # Pillow's nearest is off by a few levels
+        index[(pixels == mark).all(-1)] = i
+    nearest_to.putdata(index.ravel())
+    return nearest_to
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

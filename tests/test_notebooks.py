@@ -61,7 +61,7 @@ def test_a_kept_picture_keeps_the_colours_of_its_marks():
     shown = np.asarray(kept.convert("RGB")).astype(int)
     assert len(np.unique(shown.reshape(-1, 3), axis=0)) <= notebooks.COLOURS
     for i, mark in enumerate(notebooks.MARKS):
-        assert abs(shown[5 + 9 * i, 10:16] - ImageColor.getrgb(mark)).max() <= 8, mark
+        assert (shown[5 + 9 * i, 10:16] == ImageColor.getrgb(mark)).all(), mark
 
 
 @pytest.mark.parametrize("side", ["left", "right", "both", "joint"])
