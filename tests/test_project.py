@@ -1,6 +1,7 @@
 """The house rules that a machine can check."""
 
 import ast
+import importlib
 import json
 import re
 import subprocess
@@ -282,6 +283,32 @@ def test_the_readme_states_what_the_example_runs_hold(folder):
         f"{100 * test['sdr']['2']:.1f} ({100 * low:.1f}–{100 * high:.1f}) |"
     )
     assert row in (ROOT / "README.md").read_text().splitlines()
+
+
+def test_the_readme_tells_of_the_quick_run_what_04_shows():
+    notebook = nbformat.read(ROOT / "notebooks" / "04_evaluate.ipynb", as_version=4)
+    tables = [
+        o["data"]["text/html"]
+        for c in notebook.cells
+        for o in c.get("outputs", [])
+        if "SDR 2 mm" in o.get("data", {}).get("text/html", "")
+    ]
+    ((sdr,),) = [
+        re.findall(r"<th>right</th>(?:\s*<td>.*</td>){3}\s*<td>([\d.]+) %</td>", tables[0])
+    ]
+    told = f"expect about {round(float(sdr) / 5) * 5} % SDR at 2 mm"
+    assert told in " ".join((ROOT / "README.md").read_text().split())
+
+
+def test_the_readmes_python_runs_as_far_as_its_names_go():
+    """Every module and name that a Python block of the README imports from lmkit is there."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    imports = [n for b in blocks for n in ast.walk(ast.parse(b)) if isinstance(n, ast.ImportFrom)]
+    ours = [n for n in imports if (n.module or "").startswith("lmkit")]
+    assert ours
+    for node in ours:
+        module = importlib.import_module(str(node.module))
+        assert all(hasattr(module, alias.name) for alias in node.names)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
