@@ -2,7 +2,7 @@
 
 python -m lmkit.data check FOLDER
 python -m lmkit.data convert SRC DST [--to native | coco | labelme | text]
-python -m lmkit.data predictions predictions.csv DST --to native | coco | labelme | pg
+python -m lmkit.data predictions CSV DST [--to native | coco | labelme | pg]
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    look = commands.add_parser("check", help="what is wrong or odd with a dataset")
-    look.add_argument("source", help="a dataset folder, or a label file in its folder")
-    one = commands.add_parser("convert", help="a dataset from one format to another")
-    one.add_argument("source", help="a dataset folder, or a label file in its folder")
-    one.add_argument("target", help="a new folder")
-    one.add_argument("--to", choices=WRITERS, default="native")
-    two = commands.add_parser("predictions", help="predictions to a format of other programs")
-    two.add_argument("source", help="predictions.csv, or a table of lmkit.predict")
-    two.add_argument("target", help="a new folder")
-    two.add_argument("--to", choices=OUT, default="native")
-    two.add_argument("--images", help="the images' folder, for their sizes")
+    look = _command(commands, "check", "what is wrong or odd with a dataset")
+    look.add_argument("source", metavar="FOLDER", help="of a dataset, or a label file in it")
+    one = _command(commands, "convert", "a dataset from one format to another, images included")
+    one.add_argument("source", metavar="SRC", help="folder of a dataset, or a label file in it")
+    one.add_argument("target", metavar="DST", help="a new folder, outside SRC")
+    one.add_argument("--to", choices=WRITERS, default="native", help="format; native unless given")
+    two = _command(commands, "predictions", "predictions to a format of other programs")
+    two.add_argument("source", metavar="CSV", help="predictions.csv, or a table of lmkit.predict")
+    two.add_argument("target", metavar="DST", help="a new folder")
+    two.add_argument("--to", choices=OUT, default="native", help="format; native unless given")
+    two.add_argument("--images", metavar="FOLDER", help="the images' folder, for their sizes")
     two.add_argument("--split", help="of predictions.csv: this one only")
     given = parser.parse_args(arguments)
     try:
@@ -52,6 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print("\n".join(map(printable, lines)))
     return 0
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, does: str
+) -> argparse.ArgumentParser:
+    """A command of its own, which says what it does in its own help too."""
+    return commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
 
 
 def printable(line: str) -> str:

@@ -104,7 +104,7 @@ class RunConfig(BaseModel):
         None, "width of the Gaussian by each axis' spacing; instead of sigma_px", "mm"
     )
     sigma_schedule: Schedule = _set(
-        None, "sigma from the first to the last epoch, such as 3→5; constant = off", "as sigma"
+        None, "sigma from the first to the last epoch, such as 3→5; constant = off", "unit of sigma"
     )
     hold_peak: bool = _set(False, "mass targets: keep the height while sigma changes")
     learn_sigma: bool = _set(False, "sigma per landmark is learned (peak targets, mse)")

@@ -74,6 +74,7 @@ def local_softargmax(maps: Tensor, sigma: float = 2.0) -> Tensor:
 
     Args:
         sigma: of the rendered Gaussian, heatmap pixels; sets the window.
+    Source: Bulat et al. 2021, arXiv:2111.02360.
     """
     radius = max(2, math.ceil(2 * sigma))
     x, y = _brightest(maps)

@@ -18,6 +18,7 @@ def mse(maps: Tensor, target: Tensor, annotated: Tensor) -> Tensor:
         annotated: (B, L), True where the landmark counts.
     Returns: scalar, unit of the maps squared; 0, with zero gradient, when nothing is annotated.
     Raises: ValueError for shapes that do not match.
+    Source: on heatmaps: Tompson et al. 2014, arXiv:1406.2984.
     """
     checked(maps, target, annotated)
     squared = mse_loss(wide(maps), wide(target), reduction="none")  # one pass, not three
@@ -34,6 +35,7 @@ def weighted_mse(
         weight: what the peak counts beyond the background; 0 gives `mse`.
         top: the largest value of a target; a number, or broadcasting to (B, L, 1, 1).
     Returns, raises: as `mse`.
+    Source: the strategy document, claim 10.
     """
     checked(maps, target, annotated)
     # a mass target folded back at a border is higher than any other: it counts as a peak

@@ -48,6 +48,7 @@ def cross_entropy(logits: Tensor, target: Tensor, annotated: Tensor) -> Tensor:
         annotated: (B, L); a landmark whose target map is empty does not count either.
     Returns: scalar, nats; its least value is the target's entropy, see `kl`.
     Raises: ValueError for shapes that do not match.
+    Source: He et al. 2017, arXiv:1703.06870, whose target is one pixel.
     """
     checked(logits, target, annotated)
     wanted = wide(target).flatten(-2)
@@ -63,6 +64,7 @@ def kl(logits: Tensor, target: Tensor, annotated: Tensor) -> Tensor:
     The cross-entropy less the target's own entropy: same gradient, another zero.
 
     Args, raises: as `cross_entropy`.
+    Source: Nibali et al. 2018, arXiv:1801.07372, one of their regularisers.
     """
     wanted = wide(target).flatten(-2)
     mass = wanted.sum(-1, keepdim=True)

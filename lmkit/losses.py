@@ -1,7 +1,8 @@
 """Losses between maps and targets; a landmark that is not annotated never enters.
 
 To add one: a function (maps, target, annotated) in `loss_maps` or `loss_spatial`, and its name in
-`lmkit.choices.LOSSES`; one with weights of its own also needs to be called with them here.
+`lmkit.choices.LOSSES`; it is then `lmkit.losses.<name>` too. One with weights of its own also needs
+to be called with them here.
 
 Two kinds. Regression losses (mse, weighted_mse, combined, adaptive_wing) want maps equal to the
 targets. Spatial losses (cross_entropy, kl, dsnt_js, star, wing) take a softmax over each map and
@@ -64,7 +65,15 @@ class Target:
 Loss = Callable[[Tensor, Target], Tensor]
 
 
-SPATIAL = tuple(n for n in LOSSES if hasattr(loss_spatial, n))  # maps: logits of a distribution
+# the module that defines a loss decides what its maps are: here, logits of a distribution
+SPATIAL = tuple(n for n in LOSSES if hasattr(loss_spatial, n))
+
+
+def __getattr__(name: str) -> Callable[..., Tensor]:
+    """A loss that is registered in `LOSSES`, from the module that defines it."""
+    if name not in LOSSES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(loss_spatial if name in SPATIAL else loss_maps, name)
 
 
 def activate(maps: Tensor, loss: str, height: Tensor) -> Tensor:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
-from PIL import Image
+from PIL import Image, ImageColor
 
 from lmkit import ablation
 from lmkit.config import RunConfig
@@ -29,12 +30,15 @@ from lmkit.evaluate import summary_table
 from lmkit.fields import InputError, nearest
 from lmkit.files import atomic_path, plain_yaml, project_root, read_yaml, writing
 from lmkit.parameters import configure, help_text
+from lmkit.plots import PREDICTION, SERIES, TRUTH
 from lmkit.runs import run_folder
 from lmkit.sidebyside import benchmark_folder
 from lmkit.stages import report_run
 
 ABLATION = "05_ablation"
 KEPT = "keep_output"  # cells with this tag keep their output in the committed notebook
+COLOURS = 128  # of a kept picture
+MARKS = ("#ffffff", TRUTH, PREDICTION, *SERIES)  # among them as they are
 
 
 def notebook_names() -> list[str]:
@@ -76,7 +80,7 @@ def execute(name: str, parameters: dict[str, Any]) -> Path:
 
 def help_notebook(name: str) -> str:
     """The parameters of a notebook, as `papermill --help-notebook` lists them, and then every
-    setting of a run, all of which any notebook takes.
+    setting of a run that is not among them, all of which any notebook takes.
 
     Raises: InputError for a name that is no notebook's.
     """
@@ -85,7 +89,10 @@ def help_notebook(name: str) -> str:
     lines += [
         f"  {key} (default {about['default']}): {about['help']}" for key, about in own.items()
     ]
-    return "\n".join([*lines, "and the settings of a run, each by -p too", help_text()])
+    lines.append(
+        "and the settings of a run, each by -p too (default: where the preset has no value)"
+    )
+    return "\n".join([*lines, help_text(own)])
 
 
 def _source(name: str) -> Path:
@@ -137,7 +144,7 @@ def _keep(source: Path, target: Path) -> str:
 def refresh(name: str) -> None:
     """Run a committed notebook with its defaults and keep only the outputs that are to be kept.
 
-    Kept are the outputs of cells tagged `keep_output`, pictures reduced to 128 colours.
+    Kept are the outputs of cells tagged `keep_output`, pictures reduced to COLOURS colours.
     """
     path = project_root() / "notebooks" / f"{name}.ipynb"
     with tempfile.TemporaryDirectory() as scratch:
@@ -161,11 +168,28 @@ def _shrink(output: Any) -> None:
     picture = output.get("data", {}).get("image/png")
     if picture is not None:
         small, stored = io.BytesIO(), io.BytesIO(base64.b64decode(picture))
-        image = Image.open(stored, formats=("PNG",)).convert("RGB").quantize(128)
-        image.save(small, "PNG", optimize=True)
+        image = Image.open(stored, formats=("PNG",)).convert("RGB")
+        _fewer_colours(image).save(small, "PNG", optimize=True)
         output["data"]["image/png"] = base64.b64encode(small.getvalue()).decode()
     if output.get("execution_count") is not None:
         output["execution_count"] = None
+
+
+def _fewer_colours(image: Image.Image) -> Image.Image:
+    """The picture in COLOURS colours: those of the marks, which are few pixels and would be lost
+    among greys, and the rest chosen by Pillow.
+    """
+    marks = [ImageColor.getrgb(mark) for mark in MARKS]
+    others = image.quantize(COLOURS - len(marks)).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([channel for mark in marks for channel in mark] + others)
+    pixels = np.asarray(image)
+    nearest_to = image.quantize(palette=palette, dither=Image.Dither.NONE)
+    index = np.array(nearest_to)
+    for i, mark in enumerate(marks):  # Pillow's nearest is off by a few levels
+        index[(pixels == mark).all(-1)] = i
+    nearest_to.putdata(index.ravel())
+    return nearest_to
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,9 +7,11 @@ import hashlib
 import json
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from pydantic.fields import FieldInfo
 
 from lmkit.config import RunConfig, make_config
 from lmkit.fields import InputError, choices_of, nearest, unit_of
@@ -17,6 +19,7 @@ from lmkit.files import path_of, project_root, read_yaml
 
 HELP = "python -m lmkit.notebooks 03_train --help-notebook explains it"
 NAMED = ("side", "dataset", "preset", "run", "outputs")  # in every notebook's parameters cell
+LIMITS = {"gt": "> {}", "ge": "at least {}", "lt": "< {}", "le": "at most {}"}  # as pydantic's
 WHERE_NOT_WHAT = {"run", "outputs", "dataset", "side", "preset", "device"}  # not in a run's hash
 
 
@@ -178,14 +181,42 @@ def shown(value: object) -> str:
     return text or "-"
 
 
-def help_text() -> str:
-    """Every setting that any notebook takes: default, unit, one line of help, what it may be."""
+def help_text(without: Collection[str] = ()) -> str:
+    """Every setting that any notebook takes: default, unit, range, help, and what it may be.
+
+    Args:
+        without: settings that are left out.
+    """
     lines = []
     for key, field in RunConfig.model_fields.items():
-        stated = f"default {shown(field.default).lower()} {unit_of(field)}".rstrip()
-        lines.append(f"  {key} ({stated}): {field.description}")
-        lines += [f"      {name:15} {means}" for name, means in choices_of(field).items()]
+        if key in without:
+            continue
+        unit = {"times": "a factor"}.get(unit_of(field), unit_of(field))
+        parts = (f"default {shown(field.default).lower()}", unit, limits_of(field))
+        lines.append(f"  {key} ({'; '.join(filter(None, parts))}): {field.description}")
+        choices = choices_of(field)
+        width = max([15, *map(len, choices)])
+        lines += [f"      {name:{width}} {means}" for name, means in choices.items()]
     return "\n".join(lines)
+
+
+def limits_of(field: FieldInfo) -> str:
+    """The range of a number, or of each of several, that a setting states: '> 0, at most 100'."""
+    found = [
+        text.format(f"{getattr(check, limit)}".removesuffix(".0"))
+        for check in _checks(field)
+        for limit, text in LIMITS.items()
+        if getattr(check, limit, None) is not None
+    ]
+    return ", ".join(dict.fromkeys(found))
+
+
+def _checks(kind: object) -> list[object]:
+    """What a field or a type is annotated with, that of a tuple's or a union's parts included."""
+    if isinstance(kind, FieldInfo):
+        return [*kind.metadata, *_checks(kind.annotation)]
+    parts = get_args(kind)
+    return [check for part in parts for check in (part, *_checks(part))]
 
 
 def settings_hash(config: RunConfig) -> str:

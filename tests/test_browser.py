@@ -233,7 +233,7 @@ def test_01_runs_from_the_top_its_sliders_draw_and_its_link_leads_on(page, serve
     run_from_the_top(page, served, "01_data_augmentation")
     all_figures_are_there(page)
     sliders_change_their_pictures(page, "01_data_augmentation", least=7)
-    page.get_by_role("link", name="02 loss rationale").first.click()
+    page.get_by_role("link", name="02 targets, losses and peaks").first.click()
     page.wait_for_function(
         "() => jupyterapp.shell.currentWidget?.context?.path === '02_loss_rationale.ipynb'"
     )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import tensor
 
-from lmkit import heatmap, loss_spatial, losses
+from lmkit import heatmap, loss_maps, loss_spatial, losses
 from lmkit.choices import LOSSES
 from lmkit.config import make_config
 from lmkit.decoders import expectation, spatial_softmax
@@ -118,6 +118,22 @@ def test_star_weighs_an_error_less_along_the_wide_axis():
     assert across == pytest.approx((2 / half[1] - 0.005) / (1 / half[1]), rel=0.02)
     held = losses.star(wide, centre, ALL, restriction=2.0).item()
     assert held == pytest.approx(2.0 * (9 / half[0] ** 2 + 1 / half[1] ** 2), rel=0.02)
+
+
+def test_every_registered_loss_is_defined_once_and_found_in_losses():
+    """Where it is defined decides whether its maps are logits, so once only."""
+    for name in LOSSES:
+        found = [m for m in (loss_maps, loss_spatial) if hasattr(m, name)]
+        assert len(found) == 1, f"{name}: in loss_maps or in loss_spatial, got {found}"
+        assert getattr(losses, name) is getattr(found[0], name)
+    with pytest.raises(AttributeError, match="no attribute 'no_such_loss'"):
+        _ = losses.no_such_loss
+
+
+def test_a_loss_registered_later_is_found_in_losses_too(monkeypatch):
+    monkeypatch.setitem(LOSSES, "trial", "a trial")
+    monkeypatch.setattr(loss_maps, "trial", loss_maps.mse, raising=False)
+    assert losses.trial is loss_maps.mse
 
 
 # --- gradients, missing points, precision, range

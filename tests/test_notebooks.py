@@ -1,5 +1,7 @@
 """The notebooks as users run them: papermill, from here and from notebooks/, with wrong input."""
 
+import base64
+import io
 import json
 import os
 import shutil
@@ -8,9 +10,11 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import TINY, write_native
+from PIL import Image, ImageColor
 
 from lmkit import notebooks, runs, stages
 from lmkit.config import InputError, make_config
@@ -39,6 +43,25 @@ def papermill(notebook: str, place: Path, *more: str, cwd: Path = ROOT, output: 
     target = [str(place / f"{Path(notebook).stem}.out.ipynb")] if output else []
     command = [sys.executable, "-m", "papermill", notebook, *target, *given, *more]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=dict(os.environ))
+
+
+def test_a_kept_picture_keeps_the_colours_of_its_marks():
+    """A few pixels of each on an image of all greys and tints: a plain reduction blurs them."""
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (120, 160, 1))
+    pixels = np.clip(grey + rng.integers(-20, 21, (120, 160, 3)), 0, 255).astype(np.uint8)
+    for i, mark in enumerate(notebooks.MARKS):
+        pixels[5 + 9 * i, 10:16] = ImageColor.getrgb(mark)
+    stored = io.BytesIO()
+    Image.fromarray(pixels).save(stored, "PNG")
+    output = {"data": {"image/png": base64.b64encode(stored.getvalue()).decode()}}
+    notebooks._shrink(output)
+    kept = Image.open(io.BytesIO(base64.b64decode(output["data"]["image/png"])))
+    assert kept.mode == "P"
+    shown = np.asarray(kept.convert("RGB")).astype(int)
+    assert len(np.unique(shown.reshape(-1, 3), axis=0)) <= notebooks.COLOURS
+    for i, mark in enumerate(notebooks.MARKS):
+        assert (shown[5 + 9 * i, 10:16] == ImageColor.getrgb(mark)).all(), mark
 
 
 @pytest.mark.parametrize("side", ["left", "right", "both", "joint"])

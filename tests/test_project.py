@@ -1,6 +1,7 @@
 """The house rules that a machine can check."""
 
 import ast
+import importlib
 import json
 import math
 import re
@@ -18,7 +19,7 @@ import pytest
 import yaml
 
 import lmkit
-from lmkit import choices, notebooks, parameters, phantom, runs
+from lmkit import choices, commands, notebooks, parameters, phantom, runs
 from lmkit.config import RunConfig
 from lmkit.gridfile import read_grid
 from lmkit.notebooks import notebook_names
@@ -185,17 +186,43 @@ def test_papermills_help_lists_the_parameters_with_types_and_comments():
         assert line in done.stdout
 
 
+def test_a_command_names_its_arguments_as_the_readme_does_and_says_what_it_does(capsys):
+    for command, arguments in (("check", "FOLDER"), ("convert", "SRC DST"), ("predictions", "DST")):
+        with pytest.raises(SystemExit):
+            commands.main([command, "--help"])
+        usage, said = capsys.readouterr().out.split("\n\n")[:2]
+        assert usage.endswith(arguments)
+        assert said.endswith(".")
+        assert f"python -m lmkit.data {command}" in (commands.__doc__ or "")
+
+
+def _of_decoders(line):
+    name, _, means = line.strip().partition(" ")
+    return choices.DECODERS.get(name) == means.strip()
+
+
+def test_our_own_help_says_the_range_of_a_number():
+    said = notebooks.help_notebook("03_train")
+    assert "  sigma_px (default 2.0; heatmap px; > 0, at most 100): width" in said
+    assert "  dropout (default 0.0; at least 0, < 1): " in said
+    assert "  clip_norm (default none; > 0): " in said
+    assert "  sigma_schedule (default none; unit of sigma; > 0): " in said
+    assert "  scales (default 1; a factor; > 0): " in said
+
+
 def test_our_own_help_lists_every_setting_with_what_it_may_be(capsys):
     assert notebooks.main(["04_evaluate", "--help-notebook"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert any(line.startswith("  members (default") for line in said), "the notebook's own"
     for key, field in RunConfig.model_fields.items():
-        (line,) = [
-            line for line in said if line.startswith(f"  {key} (default") and '"' not in line
-        ]
-        assert line.endswith(field.description)
+        (line,) = [line for line in said if line.startswith(f"  {key} (default")]  # once
+        own = key in ("side", "dataset", "preset", "run", "outputs")
+        assert own or line.endswith(field.description)
     names = [line.split()[0] for line in said if line.startswith("      ")]
-    assert set(names) >= {*choices.LOSSES, *choices.DECODERS, *choices.SIDES}
+    assert set(names) >= {*choices.LOSSES, *choices.DECODERS}
+    means = [line.index(choices.DECODERS[line.split()[0]]) for line in said if _of_decoders(line)]
+    assert len(means) == len(choices.DECODERS)
+    assert len(set(means)) == 1, "one column, however long a name is"
     assert notebooks.main(["3_train", "--help-notebook"]) == 1
 
 
@@ -260,6 +287,32 @@ def test_the_readme_states_what_the_example_runs_hold(folder):
         f"{100 * test['sdr']['2']:.1f} ({100 * low:.1f}–{100 * high:.1f}) |"
     )
     assert row in (ROOT / "README.md").read_text().splitlines()
+
+
+def test_the_readme_tells_of_the_quick_run_what_04_shows():
+    notebook = nbformat.read(ROOT / "notebooks" / "04_evaluate.ipynb", as_version=4)
+    tables = [
+        o["data"]["text/html"]
+        for c in notebook.cells
+        for o in c.get("outputs", [])
+        if "SDR 2 mm" in o.get("data", {}).get("text/html", "")
+    ]
+    ((sdr,),) = [
+        re.findall(r"<th>right</th>(?:\s*<td>.*</td>){3}\s*<td>([\d.]+) %</td>", tables[0])
+    ]
+    told = f"expect about {round(float(sdr) / 5) * 5} % SDR at 2 mm"
+    assert told in " ".join((ROOT / "README.md").read_text().split())
+
+
+def test_the_readmes_python_runs_as_far_as_its_names_go():
+    """Every module and name that a Python block of the README imports from lmkit is there."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    imports = [n for b in blocks for n in ast.walk(ast.parse(b)) if isinstance(n, ast.ImportFrom)]
+    ours = [n for n in imports if (n.module or "").startswith("lmkit")]
+    assert ours
+    for node in ours:
+        module = importlib.import_module(str(node.module))
+        assert all(hasattr(module, alias.name) for alias in node.names)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
