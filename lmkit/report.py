@@ -46,13 +46,13 @@ nav ol { margin: .3rem 0; padding-left: 1.5rem }
 .wide { overflow-x: auto; margin: .8rem 0 }
 figure { margin: .8rem 0 }
 img { max-width: 100%; height: auto }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums }
-th, td { padding: .2rem .6rem; border-bottom: 1px solid #ddd; text-align: left;
+table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums }
+th, td { padding: .2rem .4rem; border-bottom: 1px solid #ddd; text-align: left;
   vertical-align: top }
 thead th, thead th.n { border-bottom: 2px solid #888; vertical-align: bottom; white-space: normal }
 tbody th { font-weight: normal; white-space: nowrap }
 .n { text-align: right; white-space: nowrap }
-.t { min-width: 9rem }
+.t { min-width: 7rem }
 summary { cursor: pointer }
 footer { margin-top: 3rem; border-top: 1px solid #ccc; color: #555; font-size: .85rem }
 @media print {
