@@ -49,7 +49,7 @@ def write_ablation_report(
         table: of `findings.verdict_table`.
         runs: of `findings.run_table`.
         figures: title -> figure, each a section of its own between the claims and the tables; one
-            whose axes are all off, as of `plots_ablation.price`, shows nothing and is left out.
+            whose axes are all off, as of `plots_sweep.price`, shows nothing and is left out.
         pairs: of `findings.pair_table`.
     """
     side = scopes(plan)[-1]

@@ -27,6 +27,12 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def tidy(ax: Axes) -> Axes:
+    """The axes without a frame above and on the right."""
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
 def dots(ax: Axes, points: np.ndarray, **style: Any) -> None:
     """Marks at (..., 2) xy; NaN is not drawn. style: of `Axes.scatter`."""
     ax.scatter(points[..., 0], points[..., 1], **style)
@@ -83,8 +89,7 @@ def map_cut(ax: Axes, heatmap: np.ndarray, point: np.ndarray) -> Axes:
         ax.set_xlim(point[0] - 25, point[0] + 25)
         ax.set_title(f"largest value {heatmap.max():.3g}", fontsize=9)
     ax.set(xlabel="x, heatmap pixels", ylabel="target, first landmark")
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return tidy(ax)
 
 
 def crop(
@@ -130,8 +135,7 @@ def bars(ax: Axes, values: Mapping[str, float], ylabel: str, title: str = "") ->
     ax.bar_label(drawn, fmt="%.2f", padding=2)
     ax.set(ylabel=ylabel, title=plain(title))
     ax.margins(y=0.15)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return tidy(ax)
 
 
 def lines(
@@ -148,8 +152,7 @@ def lines(
         ax.plot(x, values, style, color=SERIES[i % len(SERIES)], lw=1.6, label=plain(name))
     ax.set(xlabel=xlabel, ylabel=ylabel, title=plain(title))
     ax.legend(fontsize=7, frameon=False)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return tidy(ax)
 
 
 def history(figure: Figure, table: pd.DataFrame, epochs: int | None = None) -> Figure:
@@ -177,7 +180,7 @@ def history(figure: Figure, table: pd.DataFrame, epochs: int | None = None) -> F
         if scale == "linear":
             ax.set_ylim(0, 1.02)
         ax.legend(fontsize=8, frameon=False)
-        ax.spines[["top", "right"]].set_visible(False)
+        tidy(ax)
     figure.tight_layout()
     return figure
 
@@ -219,7 +222,7 @@ def beside_real(axes: Sequence[Axes], table: pd.DataFrame) -> Sequence[Axes]:
     axes[2].set(title="shares of variance and of depth classes")
     for ax in axes:
         ax.legend(fontsize=7, frameon=False)
-        ax.spines[["top", "right"]].set_visible(False)
+        tidy(ax)
     return axes
 
 

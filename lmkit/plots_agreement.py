@@ -10,14 +10,9 @@ from matplotlib.axes import Axes
 
 from lmkit.measures import Measurement
 from lmkit.metrics import FAILURE_MM
-from lmkit.plots import PREDICTION, SERIES, plain
+from lmkit.plots import PREDICTION, SERIES, plain, tidy
 
 ROOM = 1.6  # of the differences' axis, in half-widths of the limits; more is drawn at the edge
-
-
-def _tidy(ax: Axes) -> Axes:
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
 
 
 def _with_unit(text: str, unit: str) -> str:
@@ -57,7 +52,7 @@ def bland_altman(
     ax.set_ylim(-reach, reach)
     ax.set_xlabel(_with_unit("mean of true and predicted", found["unit"]))
     ax.set_ylabel(_with_unit("predicted − true", found["unit"]))
-    return _tidy(ax)
+    return tidy(ax)
 
 
 def _level(ax: Axes, label: str, value: float, interval: list[float] | None) -> None:
@@ -133,7 +128,7 @@ def against_true(ax: Axes, measured: pd.DataFrame, measurement: Measurement) -> 
     ax.set_title(f"n = {len(rows)}{_beyond((shown != y).sum())}", fontsize=10, pad=18)
     ax.set(xlabel=_with_unit(f"true {label}", unit), ylabel=_with_unit(f"predicted {label}", unit))
     ax.legend(fontsize=8, frameon=False, loc="lower right")
-    return _tidy(ax)
+    return tidy(ax)
 
 
 def _span(x: np.ndarray, borders: tuple[float, ...]) -> tuple[float, float]:
@@ -166,4 +161,4 @@ def observers(ax: Axes, both: pd.DataFrame, predictions: pd.DataFrame | None = N
     ax.yaxis.set_major_formatter(lambda value, _place: f"{value:g}")
     ax.set_xticks(range(len(names)), [plain(name).replace("_", "\n") for name in names])
     ax.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
-    return _tidy(ax)
+    return tidy(ax)

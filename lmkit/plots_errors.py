@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from lmkit.data import Dataset
 from lmkit.images import to_uint8
 from lmkit.metrics import THRESHOLDS_MM
-from lmkit.plots import PREDICTION, SERIES, crop, figure_of, grid, image, plain
+from lmkit.plots import PREDICTION, SERIES, crop, figure_of, grid, image, plain, tidy
 
 
 def cumulative_error(ax: Axes, errors_mm: Mapping[str, np.ndarray], upto_mm: float = 10) -> Axes:
@@ -33,8 +33,7 @@ def cumulative_error(ax: Axes, errors_mm: Mapping[str, np.ndarray], upto_mm: flo
     ax.set(xlim=(0, upto_mm), ylim=(0, 1.01), xlabel="radial error, nominal mm")
     ax.set(ylabel="share of landmarks within")
     ax.legend(frameon=False, loc="lower right")
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return tidy(ax)
 
 
 def error_strip(ax: Axes, predictions: pd.DataFrame) -> Axes:
@@ -50,8 +49,7 @@ def error_strip(ax: Axes, predictions: pd.DataFrame) -> Axes:
     ax.axhline(4, color=PREDICTION, lw=1, ls="--")
     ax.set(yscale="log", ylabel="radial error, nominal mm", xticks=range(len(names)))
     ax.set_xticklabels([plain(name).replace("_", " ", 1).replace("_", "\n", 1) for name in names])
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return tidy(ax)
 
 
 def gallery(dataset: Dataset, predictions: pd.DataFrame, which: Sequence[str]) -> Figure:

@@ -10,12 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from lmkit.plots import SERIES, plain
-
-
-def _tidy(ax: Axes) -> Axes:
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+from lmkit.plots import SERIES, plain, tidy
 
 
 def speed(axes: Sequence[Axes], recipes: Mapping[str, Mapping[str, float]]) -> Sequence[Axes]:
@@ -37,7 +32,7 @@ def speed(axes: Sequence[Axes], recipes: Mapping[str, Mapping[str, float]]) -> S
         ax.set_yticklabels([plain(name) for name in names])
         ax.invert_yaxis()
         ax.margins(x=0.25)
-        _tidy(ax)
+        tidy(ax)
     axes[1].set_yticklabels([])
     return axes
 
@@ -56,7 +51,7 @@ def parts(ax: Axes, recipes: Mapping[str, Mapping[str, Any]]) -> Axes:
     ax.set_yticklabels([plain(name) for name in names])
     ax.invert_yaxis()
     ax.legend(fontsize=8, frameon=False, ncols=5, loc="lower center", bbox_to_anchor=(0.45, 1.0))
-    return _tidy(ax)
+    return tidy(ax)
 
 
 def goals(ax: Axes, runs: Mapping[str, pd.DataFrame], sdr_2mm: Sequence[float]) -> Axes:
@@ -76,7 +71,7 @@ def goals(ax: Axes, runs: Mapping[str, pd.DataFrame], sdr_2mm: Sequence[float]) 
     ax.xaxis.set_major_formatter(lambda value, _place: f"{value:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.legend(fontsize=8, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    return _tidy(ax)
+    return tidy(ax)
 
 
 def growth(axes: np.ndarray, measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> np.ndarray:
@@ -110,6 +105,6 @@ def growth(axes: np.ndarray, measured: Mapping[str, Sequence[Mapping[str, Any]]]
             ax.margins(x=0.15)
             if what == "images":
                 ax.set_ylabel(title)
-            _tidy(ax)
+            tidy(ax)
         column[-1].set_xlabel(labels[what])
     return axes

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from lmkit import uncertainty
 from lmkit.metrics import FAILURE_MM
-from lmkit.plots import SERIES, plain
+from lmkit.plots import SERIES, plain, tidy
 
 
 def risk_coverage(ax: Axes, measures: Mapping[str, np.ndarray], failed: np.ndarray) -> Axes:
@@ -34,8 +34,7 @@ def risk_coverage(ax: Axes, measures: Mapping[str, np.ndarray], failed: np.ndarr
     ax.set(xlabel="predictions kept, %", ylabel=f"of these off by over {FAILURE_MM:g} mm, %")
     ax.set(xlim=(0, 100), ylim=(0, None))
     ax.legend(fontsize=7, frameon=False)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return tidy(ax)
 
 
 def calibration(ax: Axes, tables: Mapping[str, pd.DataFrame]) -> Axes:
@@ -53,8 +52,7 @@ def calibration(ax: Axes, tables: Mapping[str, pd.DataFrame]) -> Axes:
                 label=f"{plain(name)}, ECE {100 * error:.1f} points")  # fmt: skip
     ax.set(xlim=(0, top), ylim=(0, top), xlabel="predicted to fail, %", ylabel="failed, %")
     ax.legend(fontsize=7, frameon=False)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return tidy(ax)
 
 
 def error_kinds(ax: Axes, counts: pd.DataFrame) -> Axes:
@@ -80,8 +78,7 @@ def error_kinds(ax: Axes, counts: pd.DataFrame) -> Axes:
         ax.legend(fontsize=7, frameon=False)
     else:
         ax.text(0.5, 0.5, "none", transform=ax.transAxes, ha="center", color="0.4")
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return tidy(ax)
 
 
 def along_across(ax: Axes, explained: pd.DataFrame, reach_mm: float = 4.0) -> Axes:
@@ -106,5 +103,4 @@ def along_across(ax: Axes, explained: pd.DataFrame, reach_mm: float = 4.0) -> Ax
     else:
         said = "no error is that small"
         ax.text(0.5, 0.6, said, transform=ax.transAxes, ha="center", color="0.4")
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return tidy(ax)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lmkit.ablation import Plan
 from lmkit.grid import EFFECTS, Effect
-from lmkit.plots_ablation import forest
+from lmkit.plots_effects import forest
 from lmkit.verdicts import TITLES
 from lmkit.widgets import WIDE, explorer
 

@@ -12,7 +12,16 @@ import yaml
 from matplotlib.text import Text
 from test_ablation import SMALL, helped, written
 
-from lmkit import ablation, ablation_report, advice, evidence, findings, plots_ablation, verdicts
+from lmkit import (
+    ablation,
+    ablation_report,
+    advice,
+    evidence,
+    findings,
+    plots_effects,
+    plots_sweep,
+    verdicts,
+)
 from lmkit.files import project_root
 from lmkit.grid import Grid
 from lmkit.verdicts import HURTS, Family
@@ -52,7 +61,7 @@ def curve_of(monkeypatch, seconds, values, minutes, ensemble=1) -> pd.Series:
 def test_an_only_epoch_that_ends_after_the_minutes_stands_at_their_end(monkeypatch):
     curve = curve_of(monkeypatch, [70.0], [0.4], 1.0).dropna()
     assert curve.to_dict() == {1.0: 0.4}
-    ax = plots_ablation.learning(plt.figure().subplots(), {"a": curve}, "base")
+    ax = plots_sweep.learning(plt.figure().subplots(), {"a": curve}, "base")
     assert ax.lines[0].get_marker() == "o", "a single point draws no line"
 
 
@@ -82,7 +91,7 @@ def test_a_curve_whose_seeds_share_no_time_is_left_out_and_an_empty_one_not_draw
     assert "dark" not in curves
     assert "big" in curves
     ax = plt.figure().subplots()
-    plots_ablation.learning(ax, curves | {"dark": nothing.dropna()}, "quick")
+    plots_sweep.learning(ax, curves | {"dark": nothing.dropna()}, "quick")
     assert "dark" not in [line.get_label() for line in ax.lines]
 
 
@@ -115,7 +124,7 @@ def effects(figure: str, *values: float, sides=("together",), margin: float = 0.
 
 
 def drawn(table: pd.DataFrame, matters: float):
-    ax = plots_ablation.forest(plt.figure().subplots(), table, matters)
+    ax = plots_effects.forest(plt.figure().subplots(), table, matters)
     return ax, [text.get_text() for text in ax.texts]
 
 
@@ -139,9 +148,9 @@ def test_the_main_mark_is_the_legends_also_where_there_is_one_side():
 
 
 def test_the_legend_says_what_the_rule_says():
-    sheet = plots_ablation.forests(
-        pd.concat([effects(name, 0.01, 0.02) for name in plots_ablation.EFFECTS]),
-        dict.fromkeys(plots_ablation.EFFECTS, 0.02),
+    sheet = plots_effects.forests(
+        pd.concat([effects(name, 0.01, 0.02) for name in plots_effects.EFFECTS]),
+        dict.fromkeys(plots_effects.EFFECTS, 0.02),
         "a title",
     )
     words = [text.get_text() for text in sheet.legends[0].get_texts()]
@@ -221,17 +230,17 @@ def costs(times, given, gains) -> pd.DataFrame:
 @pytest.mark.parametrize("times, given", [([0.79, 1.02], 1.0), ([0.98, 1.02], np.nan)])
 def test_where_all_runs_cost_the_same_the_cost_figure_is_left_out(times, given):
     figure, ax = plt.subplots()
-    assert plots_ablation.price(ax, costs(times, given, [1.0, 2.0])) is None
+    assert plots_sweep.price(ax, costs(times, given, [1.0, 2.0])) is None
     assert not ablation_report._shows(figure)
     figure, ax = plt.subplots()
-    assert plots_ablation.price(ax, costs([0.5, 1.02], np.nan, [1.0, 2.0])) is ax
+    assert plots_sweep.price(ax, costs([0.5, 1.02], np.nan, [1.0, 2.0])) is ax
     assert ablation_report._shows(figure)
 
 
 def test_no_name_in_the_cost_figure_lies_on_another_and_an_outlier_does_not_squeeze_the_rest():
     figure, ax = plt.subplots(figsize=(9, 4), layout="constrained")
     gains = [*np.linspace(-0.2, 0.4, 17), -72.0]
-    plots_ablation.price(ax, costs([*np.linspace(0.5, 3, 17), 1.0], np.nan, gains))
+    plots_sweep.price(ax, costs([*np.linspace(0.5, 3, 17), 1.0], np.nan, gains))
     figure.canvas.draw()
     boxes = [Text.get_window_extent(text) for text in ax.texts]  # without the line to its point
     boxes = sorted((box.y0, box.y1) for box in boxes)
@@ -273,7 +282,7 @@ def test_a_strategy_has_one_colour_in_all_panels_and_the_grey_lines_are_named():
 
     left = curves(0.9, 0.8, 0.7, 0.2) | {"base": pd.Series([0.1, 0.5])}
     right = curves(0.6, 0.9, 0.7, 0.1) | {"base": pd.Series([0.1, 0.5])}
-    sheet = plots_ablation.learnings({"left": left, "right": right}, "base", shown=3)
+    sheet = plots_sweep.learnings({"left": left, "right": right}, "base", shown=3)
     found = [{line.get_label(): line.get_color() for line in ax.lines} for ax in sheet.axes]
     assert all(found[0][name] == found[1][name] for name in ("c0", "c1", "c2"))
     assert len({found[0][name] for name in ("c0", "c1", "c2")}) == 3

@@ -47,7 +47,7 @@ ORDER = [  # each file imports only from files above it
     "plots plots_errors plots_check plots_speed plots_agreement plots_trust plots_cases",
     "case_desk views widgets widgets_cases notebooks",
     "windows pointing plots_correct correct_desk reading_desk desk_pictures widgets_correct",
-    "plots_ablation widgets_ablation ablation_report run_server sweep",
+    "plots_effects plots_sweep widgets_ablation ablation_report run_server sweep",
 ]
 
 OWN_PARAMETERS = {

@@ -21,7 +21,8 @@ from lmkit import (
     evidence,
     findings,
     gridfile,
-    plots_ablation,
+    plots_effects,
+    plots_sweep,
     protocol,
     verdicts,
 )
@@ -283,7 +284,7 @@ def test_verdicts_are_read_from_run_folders_for_each_side_and_together(simulated
         simulated,
         table,
         runs,
-        {"Effects": plots_ablation.forests(table, simulated.grid.matters)},
+        {"Effects": plots_effects.forests(table, simulated.grid.matters)},
         findings.pair_table(simulated, small),
     )
     text = report.read_text()
@@ -395,7 +396,7 @@ def test_curves_are_by_epoch_or_where_minutes_are_the_budget_by_minutes(simulate
     assert curve.index[[0, -1]].tolist() == pytest.approx([4 / 60, 8 * 4 / 60], abs=0.011)
     third = curve.iloc[(curve.index - 3 * 4 / 60 >= -1e-9).argmax()]
     assert third == pytest.approx(by_epoch["clip"][3])
-    ax = plots_ablation.learning(plt.figure().subplots(), {"clip": curve}, "base")
+    ax = plots_sweep.learning(plt.figure().subplots(), {"clip": curve}, "base")
     assert ax.get_xlabel() == "minutes of training"
     plt.close("all")
 
@@ -442,7 +443,7 @@ def test_the_filter_draws_a_group_and_says_so_where_there_is_nothing(simulated):
     table = findings.verdict_table(simulated, small)
     asked = {"design": "add", "figure": "sdr_2mm", "side": "left"}
     (ax,) = effects_view(simulated, table, **asked, group="training").axes
-    assert [t.get_text() for t in ax.get_yticklabels()] == plots_ablation.best_first(
+    assert [t.get_text() for t in ax.get_yticklabels()] == plots_effects.best_first(
         table[table["figure"].eq("sdr_2mm") & table["change"].isin(["clip", "batch_16", "cosine"])]
     )
     (ax,) = effects_view(simulated, table, **asked, group="ensemble").axes
@@ -458,7 +459,7 @@ def test_effects_many_times_the_usual_are_stated_at_the_edge_and_not_drawn_to_sc
             for n, e in rows
         ]
     )
-    ax = plots_ablation.forest(plt.figure().subplots(), table, 0.02)
+    ax = plots_effects.forest(plt.figure().subplots(), table, 0.02)
     low, high = ax.get_xlim()
     assert low == pytest.approx(-4 * 3.5)  # of the reaches 2, 3, 4 and 73 points the middle is 3.5
     assert 3 < high <= 14
