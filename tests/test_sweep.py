@@ -109,7 +109,7 @@ def test_a_crash_is_told_while_the_rest_completes_and_a_second_call_trains_nothi
     assert time.perf_counter() - before < 2
     changed, last = said
     assert changed.startswith("changed since 2")
-    assert "strategies, was {'add': ['crash', 'wider']}, is {'add': ['wider']}" in changed
+    assert "strategies.add.crash, was {'augment': 'mirror'}, is not there" in changed
     assert last == "2 runs, all finished before: nothing is trained"
 
 
