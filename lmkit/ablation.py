@@ -6,7 +6,7 @@ patients are opened once, by 04, for the recipe that was chosen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,19 @@ class Plan:
         """What the base is called."""
         return Path(self.designs[design].base).stem
 
+    def base_of(self, design: str, strategy: str) -> str:
+        """What a strategy is compared with: what it goes over, or the base where it goes over that
+        or what the base has already."""
+        tried = {run.strategy for run in self.runs if run.design == design}
+        below = (name for name in self.grid.below(design, strategy) if name in tried)
+        return next(below, self.base(design))
+
     def called(self, design: str, strategy: str) -> str:
-        """What was changed, to read: a strategy's name, in `remove` after `with` or `without`."""
-        parts = strategy.split(JOINER)
-        return JOINER.join(self.grid.called(design, name) for name in parts)
+        """What was changed, to read: a strategy's name, in `remove` after `with` or `without`; and
+        what it goes over, where that is not the base."""
+        parts, under = strategy.split(JOINER), self.base_of(design, strategy)
+        name = JOINER.join(self.grid.called(design, part) for part in parts)
+        return name if under == self.base(design) else f"{name} over {under}"
 
 
 def plan_runs(
@@ -177,14 +186,25 @@ def describe(plan: Plan) -> str:
 def promoted(plan: Plan, dropped: Sequence[tuple[str, str]]) -> Plan:
     """The plan without the runs of (design, strategy) that a first look has ruled out.
 
-    A pair goes with either of its parts; bases always stay.
+    A pair goes with either of its parts, and a strategy with what it goes over; bases always stay.
     """
 
     def stays(run: Planned) -> bool:
         return not any((run.design, part) in gone for part in run.strategy.split(JOINER))
 
-    gone = set(dropped)
+    gone = {*dropped, *fallen(plan, dropped)}
     return replace(plan, runs=tuple(run for run in plan.runs if stays(run)))
+
+
+def fallen(plan: Plan, dropped: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """(design, strategy) -> what it goes over, of those that go with one that is dropped."""
+    found: dict[tuple[str, str], str] = {}
+    for design in plan.designs:
+        for name in plan.grid.strategies:
+            below = plan.grid.below(design, name)
+            if (design, name) not in dropped and any((design, one) in dropped for one in below):
+                found[design, name] = below[0]
+    return found
 
 
 def changes(plan: Plan, strategy: str, design: str) -> str:
@@ -214,7 +234,9 @@ def plan_table(plan: Plan) -> pd.DataFrame:
         known = plan.grid.strategies.get(strategy)
         row["claim"] = "" if known is None or known.claim is None else str(known.claim)
         row["group"] = known.group if known else ("pair" if JOINER in strategy else "base")
-        row["settings"] = changes(plan, strategy, design)
+        under = plan.base_of(design, strategy)
+        over = "" if under == plan.base(design) else f"over {under}: "
+        row["settings"] = over + changes(plan, strategy, design)
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index = pd.MultiIndex.from_tuples(table.index, names=["design", "strategy"])
     return table[["group", "claim", "settings", "runs"]]

@@ -92,8 +92,9 @@ def claim_table(plan: Plan, verdicts: pd.DataFrame, runs: pd.DataFrame) -> pd.Da
         about |= {"strategy": name}
         designs = [design for design in ("add", "remove") if (design, name) in tried]
         for design in designs:
-            base = minutes.get((design, plan.base(design)), math.nan)
-            row = {"tried": f"{plan.base(design)} with {changes(plan, name, design)}"}
+            under = plan.base_of(design, name)
+            base = minutes.get((design, under), math.nan)
+            row = {"tried": f"{under} with {changes(plan, name, design)}"}
             row |= _evidence(plan, verdicts, design, name)
             rows.append(about | row | {"time": _times(minutes.get((design, name)), base)})
         if not designs:
@@ -158,7 +159,7 @@ def cost_table(plan: Plan, verdicts: pd.DataFrame, runs: pd.DataFrame, side: str
     chosen = verdicts.query("figure == @MAIN and side == @side")
     for row in chosen.to_dict("records"):
         design, gain = row["design"], 100 * row["effect"]
-        base = minutes.get((design, plan.base(design)), math.nan)
+        base = minutes.get((design, plan.base_of(design, row["strategy"])), math.nan)
         own = minutes.get((design, row["strategy"]), math.nan)
         priced = row["verdict"] == HELPS and not plan.designs[design].budget.minutes
         price = (own - base) / gain if priced else math.nan
@@ -176,7 +177,7 @@ def _given(plan: Plan, design: str, strategy: str) -> float:
     if plan.designs[design].budget.minutes is None:
         return math.nan
     networks = {r.strategy: r.config.ensemble for r in plan.runs if r.design == design}
-    return networks.get(strategy, math.nan) / networks[plan.base(design)]
+    return networks.get(strategy, math.nan) / networks[plan.base_of(design, strategy)]
 
 
 def seed_table(plan: Plan, design: str, family: Family, threshold_mm: float = 2.0) -> pd.DataFrame:

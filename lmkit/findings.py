@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from lmkit import verdicts
-from lmkit.ablation import SPLIT, Plan, promoted
+from lmkit.ablation import SPLIT, Plan, fallen, promoted
 from lmkit.fields import InputError
 from lmkit.planning import JOINER, Planned
 from lmkit.runs import Run, load_run, other_settings
@@ -150,7 +150,8 @@ def families(plan: Plan) -> dict[tuple[str, str], Family]:
             joined = [(name, name.split(JOINER)) for name in recipes if JOINER in name]
             pairs = [(first, second, name) for name, (first, second) in joined]
             if base in recipes:
-                found[design, side] = Family(base, recipes, pairs)
+                over = {name: plan.base_of(design, name) for name in recipes}
+                found[design, side] = Family(base, recipes, pairs, over)
     return found
 
 
@@ -195,6 +196,8 @@ def after_first_look(plan: Plan) -> Plan:
         key: f"ruled out by the first look, {100 * effect:+.1f} points"
         for key, effect in gone.items()
     }
+    for key, under in fallen(plan, gone).items():
+        said[key] = f"{under}, which it goes over, was ruled out by the first look"
     left = promoted(plan, list(gone))
     return replace(left, left_out=plan.left_out | said)
 
@@ -202,9 +205,9 @@ def after_first_look(plan: Plan) -> Plan:
 def ruled_out(plan: Plan) -> dict[tuple[str, str], float]:
     """(design, strategy) -> effect on SDR at 2 mm, of those that a first look has ruled out.
 
-    Ruled out: even the upper end of the 95 % interval over patients lies `spare` below the base's
-    figure. Slow starters are at risk, what pays only after more epochs than the first look had, and
-    with one seed the unlucky ones; a larger `spare` keeps more of them.
+    Ruled out: even the upper end of the 95 % interval over patients lies `spare` below the figure
+    of what it is compared with. Slow starters are at risk, what pays only after more epochs than
+    the first look had, and with one seed the unlucky ones; a larger `spare` keeps more of them.
     """
     screen = plan.grid.sizes[plan.size].screen
     rows: dict[Path, pd.DataFrame] = {}
@@ -215,9 +218,10 @@ def ruled_out(plan: Plan) -> dict[tuple[str, str], float]:
         runs, base = [r for r in plan.screening if r.design == design], plan.base(design)
         recipes = recipes_on(runs, scopes(plan)[-1], plan.sides, rows)
         for name, tables in recipes.items():
-            if name != base and JOINER not in name and base in recipes:
-                n = min(len(tables), len(recipes[base]))
-                found = compare_paired(recipes[base][:n], tables[:n], resamples=2000)["sdr"]["2"]
+            own = recipes.get(plan.base_of(design, name), [])
+            if name != base and JOINER not in name and own:
+                n = min(len(tables), len(own))
+                found = compare_paired(own[:n], tables[:n], resamples=2000)["sdr"]["2"]
                 if found["interval"] and found["interval"][1] < -screen.spare:
                     gone[design, name] = found["effect"]
     return gone

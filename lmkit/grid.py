@@ -32,6 +32,8 @@ class Strategy(_Strict):
         claim: number of the document's claim that it tests, or none.
         group: for reading: loss, target, data, ...
         add: settings that switch it on, over `before`; none = not tried that way.
+        over: another strategy that `add` comes on top of, and that it is compared with, so that one
+            thing is changed at a time; empty = the base itself.
         remove: settings that take it out of `recommended`, or that put it in place there, which
             is what settings that are those of `add` do; none = not tried that way.
         not_run: why it cannot be run here; the report then says so.
@@ -43,6 +45,7 @@ class Strategy(_Strict):
     group: str
     claim: int | None = None
     add: Settings | None = None
+    over: str = ""
     remove: Settings | None = None
     not_run: str = ""
     registered: bool = False
@@ -51,6 +54,10 @@ class Strategy(_Strict):
     def _does_something(self) -> Strategy:
         if not (self.add or self.remove or self.not_run):
             raise ValueError("expected settings under add: or remove:, or a reason under not_run:")
+        if self.over and not self.add:
+            raise ValueError(
+                f"over: expected settings under add: to put over {self.over}, got none"
+            )
         return self
 
 
@@ -151,6 +158,7 @@ class Grid(_Strict):
                 raise ValueError(
                     f"strategies.{name}.claim: expected one of claims:, got {strategy.claim}"
                 )
+            self._check_below(name)
         for size, given in self.sizes.items():
             for which, design in given.designs.items():
                 self._check_names(f"sizes.{size}.designs.{which}", which, design)
@@ -158,6 +166,22 @@ class Grid(_Strict):
         if untested:
             raise ValueError(f"claims: expected a strategy for each, got none for {min(untested)}")
         return self
+
+    def _check_below(self, name: str) -> None:
+        """What a strategy goes over can be switched on itself, and is not over it in turn."""
+        seen, known = [name], [key for key, one in self.strategies.items() if one.add]
+        while under := self.strategies[seen[-1]].over:
+            if under not in known:
+                raise ValueError(
+                    f"strategies.{seen[-1]}.over: expected a strategy that has add:, got {under!r}"
+                    f"{nearest(under, known)}"
+                )
+            if under in seen:
+                raise ValueError(
+                    f"strategies.{name}.over: expected no circle, got {' over '.join(seen)} over "
+                    f"{under}"
+                )
+            seen.append(under)
 
     def _check_names(self, where: str, which: str, design: Design) -> None:
         named = [] if design.strategies == "all" else design.strategies
@@ -171,6 +195,17 @@ class Grid(_Strict):
                 raise ValueError(
                     f"{where}: strategy {name} has no settings under {which}:; add them or leave "
                     "it out"
+                )
+            under = self.over(which, name)
+            if under and named and under not in named:
+                raise ValueError(
+                    f"{where}: strategy {name} goes over {under}, which is not among the "
+                    "strategies; name it, too"
+                )
+            if under and any(name in pair for pair in design.pairs):
+                raise ValueError(
+                    f"{where}.pairs: expected strategies over the base itself, got {name}, which "
+                    f"goes over {under}"
                 )
 
     def names(self, size: str, which: str) -> list[str]:
@@ -187,6 +222,23 @@ class Grid(_Strict):
         instead = self.sizes[size].designs[which].instead.get(name, {})  # type: ignore[index]
         strategy = self.strategies.get(name)
         return ((getattr(strategy, which) if strategy else None) or {}) | instead
+
+    def over(self, which: str, name: str) -> str:
+        """The strategy that one goes over in a design, or nothing."""
+        strategy = self.strategies.get(name)
+        return strategy.over if strategy and which == "add" else ""
+
+    def below(self, which: str, name: str) -> list[str]:
+        """All that a strategy goes over in a design, the next first."""
+        under = self.over(which, name)
+        return [under, *self.below(which, under)] if under else []
+
+    def whole(self, size: str, which: str, name: str) -> Settings:
+        """All that a strategy sets over the base: what it goes over, and its own."""
+        found: Settings = {}
+        for part in reversed([name, *self.below(which, name)]):
+            found |= self.settings(size, which, part)
+        return found
 
     def called(self, which: str, name: str) -> str:
         """What a strategy is in a design, to read: in `remove`, `without` or `with` its name."""

@@ -62,19 +62,20 @@ def recipes_of(
     does what `given`, the settings asked for of every run, has put into the base already."""
     design, recipes = grid.sizes[size].designs[name], {}  # type: ignore[index]
     base = {"preset": design.base} | design.settings | _what(given)
-    for strategy in grid.names(size, name):
-        settings = grid.settings(size, name, strategy)
-        needs_sides = settings.get("side") or settings.get("pool_sides") is not None
-        if grid.strategies[strategy].not_run:
-            left_out[name, strategy] = grid.strategies[strategy].not_run
-        elif needs_sides and not dataset.sides:
-            left_out[name, strategy] = f"{dataset.name} has no sides"
-        elif not _in_already(base, settings):
-            recipes[strategy] = settings
-        elif given.keys() & settings.keys():
-            left_out[name, strategy] = f"asked for of every run: {', '.join(settings)}"
+    names = grid.names(size, name)
+    configs = {each: _configured(base | grid.whole(size, name, each)) for each in names}
+    configs[""] = _configured(base)  # what a strategy goes over that goes over none
+    for strategy in names:
+        own, under = grid.settings(size, name, strategy), grid.over(name, strategy)
+        in_already = configs[strategy] is not None and configs[strategy] == configs[under]
+        if why := _why_not(grid, size, name, strategy, dataset):
+            left_out[name, strategy] = why
+        elif not in_already:
+            recipes[strategy] = grid.whole(size, name, strategy)
+        elif given.keys() & own.keys():
+            left_out[name, strategy] = f"asked for of every run: {', '.join(own)}"
         elif not grid.strategies[strategy].registered:  # `Maker` refuses it
-            recipes[strategy] = settings
+            recipes[strategy] = grid.whole(size, name, strategy)
     for first, second in design.pairs:
         if first in recipes and second in recipes:
             mine, other = recipes[first], recipes[second]
@@ -93,12 +94,24 @@ def _what(given: Settings) -> Settings:
     return {key: value for key, value in given.items() if key not in PLACES}
 
 
-def _in_already(base: Settings, settings: Settings) -> bool:
-    """Whether a base has all settings of a strategy; wrong ones are no base's."""
+def _why_not(grid: Grid, size: str, name: str, strategy: str, dataset: Dataset) -> str:
+    """Why a strategy cannot be run on a dataset; empty where it can."""
+    settings, under = grid.whole(size, name, strategy), grid.over(name, strategy)
+    if grid.strategies[strategy].not_run:
+        return grid.strategies[strategy].not_run
+    if (settings.get("side") or settings.get("pool_sides") is not None) and not dataset.sides:
+        return f"{dataset.name} has no sides"
+    if under and _why_not(grid, size, name, under, dataset):
+        return f"{under}, which it goes over, is not run"
+    return ""
+
+
+def _configured(settings: Settings) -> RunConfig | None:
+    """What settings make of a run; None for wrong ones, of which `Maker` says whose they are."""
     try:
-        return configure(base | settings) == configure(base)
+        return configure(settings)
     except InputError:
-        return False  # `Maker` says which strategy it is
+        return None
 
 
 @dataclass(frozen=True)
@@ -170,15 +183,19 @@ class Maker:
         return (path if path.is_dir() else path.parent) != folder.resolve()
 
     def _check(self, runs: Sequence[Planned], base: str) -> None:
-        """Refuse a strategy that leaves everything as it is."""
+        """Refuse a strategy that changes nothing in the base, or in what it goes over."""
 
         def what(run: Planned) -> tuple[str, str, str]:
             return run.side, settings_hash(run.config), run.fingerprint
 
-        bases = {what(run) for run in runs if run.strategy == base}
+        taken = {(run.strategy, what(run)) for run in runs}
         for run in runs:
-            if run.strategy != base and what(run) in bases:
-                raise InputError(
-                    f"{self.name} {run.strategy}: expected settings that differ from {base}'s, "
-                    "got the same; leave it out of this design"
-                )
+            below = (
+                [] if run.strategy == base else [*self.grid.below(self.name, run.strategy), base]
+            )
+            for other in below:
+                if (other, what(run)) in taken:
+                    raise InputError(
+                        f"{self.name} {run.strategy}: expected settings that differ from "
+                        f"{other}'s, got the same; leave it out of this design"
+                    )

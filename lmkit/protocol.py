@@ -43,7 +43,9 @@ def asked(plan: Plan) -> dict[str, Any]:
 
 def _strategies(plan: Plan, design: str) -> dict[str, Any]:
     names = plan.grid.names(plan.size, design)
-    return {name: plan.grid.settings(plan.size, design, name) for name in names}
+    found = {name: plan.grid.settings(plan.size, design, name) for name in names}
+    over = {name: plan.grid.over(design, name) for name in names}
+    return {name: ({"over": over[name]} if over[name] else {}) | found[name] for name in names}
 
 
 def _base(plan: Plan, design: str) -> dict[str, Any]:

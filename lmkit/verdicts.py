@@ -55,11 +55,19 @@ class Family:
         base: name of the base among `recipes`.
         recipes: name -> predictions of the split compared on, a table per seed.
         pairs: (first, second, both) names, for interactions.
+        over: name -> what it is compared with where that is another recipe than the base.
     """
 
     base: str
     recipes: Recipes
     pairs: Sequence[tuple[str, str, str]] = field(default_factory=list)
+    over: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def compared(self) -> dict[str, str]:
+        """Recipe -> what it is compared with, of those where both are there."""
+        named = {n: self.over.get(n, self.base) for n in self.recipes if n != self.base}
+        return {name: under for name, under in named.items() if under in self.recipes}
 
 
 def of_side(recipes: Recipes, side: str) -> dict[str, list[pd.DataFrame]]:
@@ -76,29 +84,32 @@ def judge(
     """Verdicts on all strategies of a family.
 
     Args:
-        family: base and strategies, on one side or together.
+        family: base and strategies, on one side or together; one without what it is compared with
+            is left out.
         matters: figure -> smallest difference worth knowing of, a share or mm.
         level: of intervals; the adjusted p is held against 1 - level.
         settings: of `compare_paired`, such as resamples and permutations.
     Returns: a row per strategy and figure: strategy, figure, base, value, effect, low, high, p,
         p_holm, detectable, verdict, bound (x of `no effect larger than x`), patients, seeds,
-        patients_sd, seeds_sd, same_as (a strategy with the very same predictions, or empty); shares
-        as shares, mm as mm. NaN where nothing can be said.
+        patients_sd, seeds_sd, same_as (what has the very same predictions: what it is compared
+        with, or a strategy that is compared with the same; or empty); shares as shares, mm as mm.
+        NaN where nothing can be said.
     """
-    same_as, base = alike(family), family.recipes[family.base]
-    others = {n: t for n, t in family.recipes.items() if n != family.base}
-    tests = max(len(others.keys() - same_as.keys()), 1)
-    spread = _spread(family, same_as)
+    first_of = alike(family)
+    compared, same_as = family.compared, _same_tests(family, first_of)
+    tests = max(len(compared.keys() - same_as.keys()), 1)
+    spread = _spread(family, first_of)
     rows = []
-    for name, tables in others.items():
-        variances = (spread.own[family.base], spread.own[name])
-        found = compare(base, tables, variances, spread.df, tests, level=level, **settings)
+    for name, under in compared.items():
+        variances = (spread.own[under], spread.own[name])
+        a, b = family.recipes[under], family.recipes[name]
+        found = compare(a, b, variances, spread.df, tests, level=level, **settings)
         about = {"strategy": name, "same_as": same_as.get(name, "")}
         rows += [about | {"figure": f} | _row(found[f]) for f in EFFECTS]
     table = pd.DataFrame(rows)
     if table.empty:
         return table
-    untested = table["same_as"] == family.base
+    untested = table["same_as"] == table["strategy"].map(compared)
     table.loc[untested, ["low", "high", "p", "detectable"]] = math.nan
     for _, part in table.groupby("figure"):
         _adjust(table, part)
@@ -106,6 +117,23 @@ def judge(
     table["verdict"], table["bound"] = zip(*verdicts, strict=True)
     table.loc[untested, "verdict"] = UNCHANGED
     return table
+
+
+def _same_tests(family: Family, first_of: Mapping[str, str]) -> dict[str, str]:
+    """Recipe -> what it is compared with, where that has its predictions; or an earlier one whose
+    comparison is of the same two sets of predictions.
+
+    Args:
+        first_of: of `alike`.
+    """
+    seen: dict[tuple[str, str], str] = {}
+    found = {}
+    for name, under in family.compared.items():
+        two = first_of.get(under, under), first_of.get(name, name)
+        first = under if two[0] == two[1] else seen.setdefault(two, name)
+        if first != name:
+            found[name] = first
+    return found
 
 
 def _spread(family: Family, same_as: Mapping[str, str]) -> Spread:
@@ -121,7 +149,7 @@ def _adjust(table: pd.DataFrame, part: pd.DataFrame) -> None:
     tested = part.index[part["p"].notna() & (part["same_as"] == "")]
     table.loc[tested, "p_holm"] = holm(table.loc[tested, "p"].to_numpy())
     known = table.loc[tested].set_index("strategy")["p_holm"]
-    again = part.index[part["same_as"] != ""]
+    again = part.index[part["p"].notna() & (part["same_as"] != "")]
     table.loc[again, "p_holm"] = part.loc[again, "same_as"].map(known)
 
 

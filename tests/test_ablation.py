@@ -183,6 +183,36 @@ def test_without_sides_strategies_about_sides_are_left_out_with_the_reason(tmp_p
         ({"sizes__two__designs__add__base": "quik"}, "did you mean quick?"),
         ({"strategies__big__add": {"decoder": "dark"}}, "got dark and big, which set decoder"),
         ({"strategies__a b": SMALL["strategies"]["dark"]}, "letters, digits and _, got 'a b'"),
+        ({"strategies__both__over": "drak"}, "both.over: expected a strategy that has add:, got"),
+        ({"strategies__both__over": "drak"}, "got 'drak'; did you mean dark?"),
+        ({"strategies__dark__over": "dark"}, "dark.over: expected no circle, got dark over dark"),
+        (
+            {
+                "strategies__big": SMALL["strategies"]["big"] | {"over": "dark"},
+                "strategies__big__add": {"decoder": "quarter"},
+                "sizes__two__designs__add__pairs": [],
+            },
+            "add big: expected settings that differ from dark's, got the same",
+        ),
+        (
+            {"strategies__dark__over": "both", "strategies__both__over": "dark"},
+            "strategies.both.over: expected no circle, got both over dark over both",
+        ),
+        ({"strategies__big__over": "both"}, "pairs: expected strategies over the base itself, got"),
+        (
+            {"strategies__both": {"group": "a", "says": "b", "remove": {"lr": 1}, "over": "dark"}},
+            "over: expected settings under add: to put over dark, got none",
+        ),
+        (
+            {
+                "strategies__both__over": "dark",
+                "sizes__two__designs__add": {
+                    **{"base": "quick", "budget": {"epochs": 5}},
+                    "strategies": ["both"],
+                },
+            },
+            "strategy both goes over dark, which is not among the strategies; name it, too",
+        ),
     ],
 )
 def test_a_wrong_grid_stops_with_one_line(tmp_path, changed, expected):
@@ -239,6 +269,67 @@ def test_what_a_first_look_rules_out_leaves_with_its_pairs(tmp_path):
     plan = ablation.plan_runs("two", written(tmp_path), {"outputs": str(tmp_path)})
     left = ablation.promoted(plan, [("add", "big")])
     assert {run.strategy for run in left.runs} == {"quick", "dark", "both"}
+
+
+@pytest.fixture
+def stacked(tmp_path):
+    """A grid of one strategy over another over a third."""
+    strategies = SMALL["strategies"] | {
+        "mirror": {"group": "data", "says": "", "over": "both", "add": {"ema_decay": 0.5}},
+        "twice": {"group": "data", "says": "", "over": "mirror", "add": {"clip_norm": 1.0}},
+    }
+    return written(tmp_path, strategies=strategies, sizes__two__designs__add__pairs=[])
+
+
+def test_a_strategy_over_another_has_its_settings_and_is_compared_with_it(tmp_path, stacked):
+    plan = ablation.plan_runs("two", stacked, {"outputs": str(tmp_path)})
+    configs = {run.strategy: run.config for run in plan.runs}
+    assert (configs["twice"].side, configs["twice"].ema_decay) == ("both", 0.5)
+    assert configs["twice"].clip_norm == 1.0 != configs["mirror"].clip_norm
+    bases = {name: plan.base_of("add", name) for name in ("dark", "both", "mirror", "twice")}
+    assert bases == {"dark": "quick", "both": "quick", "mirror": "both", "twice": "mirror"}
+    assert plan.called("add", "twice") == "twice over mirror"
+    assert ablation.plan_table(plan).loc[("add", "mirror"), "settings"] == (
+        "over both: ema_decay 0.5"
+    )
+    assert {run.side for run in plan.runs if run.strategy == "twice"} == {"both"}
+
+
+def test_what_the_base_has_already_is_passed_over_and_what_is_not_run_takes_others_with_it(
+    tmp_path, stacked
+):
+    given = {"outputs": str(tmp_path), "ema_decay": 0.5}
+    plan = ablation.plan_runs("two", stacked, given)
+    assert plan.left_out == {("add", "mirror"): "asked for of every run: ema_decay"}
+    assert plan.base_of("add", "twice") == "both", "mirror is in the base, both is not"
+    folder = write_native(tmp_path / "plain", sides=())
+    given = {"outputs": str(tmp_path), "dataset": str(folder)}
+    plan = ablation.plan_runs("two", stacked, given)
+    assert {run.strategy for run in plan.runs} == {"quick", "dark", "big"}
+    assert set(plan.left_out.values()) == {"crosses has no sides"}
+    whole = yaml.safe_load(stacked.read_text())
+    whole["strategies"]["dark"] |= {"not_run": "no time"}
+    whole["strategies"]["big"] |= {"over": "dark"}
+    stacked.write_text(yaml.safe_dump(whole))
+    plan = ablation.plan_runs("two", stacked, {"outputs": str(tmp_path)})
+    assert plan.left_out["add", "big"] == "dark, which it goes over, is not run"
+
+
+def test_what_goes_over_a_strategy_that_a_first_look_rules_out_leaves_with_it(tmp_path, stacked):
+    plan = ablation.plan_runs("two", stacked, {"outputs": str(tmp_path)})
+    left = ablation.promoted(plan, [("add", "both")])
+    assert {run.strategy for run in left.runs} == {"quick", "dark", "big"}
+    gone = ablation.fallen(plan, [("add", "both")])
+    assert gone == {("add", "mirror"): "both", ("add", "twice"): "mirror"}
+
+
+def test_every_row_of_the_grid_beyond_the_document_changes_one_thing(tmp_path):
+    """What belongs together is named: a target has its height, a canvas its shape."""
+    plan = ablation.plan_runs("full", given={"outputs": str(tmp_path)})
+    together = {"moved_far": 3, "aspect": 2, "peak_target": 2}
+    for name, strategy in plan.grid.strategies.items():
+        if strategy.claim is None and strategy.add:
+            assert len(strategy.add) == together.get(name, 1), name
 
 
 def test_a_first_look_is_short_and_has_folders_of_its_own(tmp_path):

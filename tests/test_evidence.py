@@ -113,6 +113,19 @@ def test_one_sides_verdict_does_not_stand_for_both_together(two):
     assert row["would have seen"] == "2.7", "rounded up, as in a verdict's words"
 
 
+def test_claims_and_costs_of_a_strategy_over_another_refer_to_that_one(tmp_path):
+    file = written(tmp_path, strategies__big__over="dark", sizes__two__designs__add__pairs=[])
+    plan = ablation.plan_runs("two", file, {"outputs": str(tmp_path)})
+    runs = findings.run_table(plan).assign(state=findings.FINISHED)
+    runs["train_min"] = runs["strategy"].map({"quick": 1.0, "dark": 4.0, "both": 2.0, "big": 6.0})
+    rows = verdict_rows("big", "together").assign(change="big over dark")
+    claims = evidence.claim_table(plan, rows, runs).set_index("strategy").loc["big"]
+    assert (claims["tried"], claims["time"]) == ("dark with batch_size 16", "1.50 ×")
+    costs = evidence.cost_table(plan, rows, runs, "together").loc[("add", "big over dark")]
+    assert (costs["minutes"], costs["times"]) == (12.0, 1.5)
+    assert costs["minutes per point"] == pytest.approx((12 - 8) / 3.1, abs=0.01)
+
+
 def effects(figure: str, *values: float, sides=("together",), margin: float = 0.01):
     rows = [
         {"figure": figure, "side": side, "change": f"c{i}", "effect": value, "verdict": HURTS}

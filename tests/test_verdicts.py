@@ -200,6 +200,38 @@ def test_predictions_that_are_the_bases_are_no_test_and_the_same_ones_count_once
             assert sdr.loc[name, column] == pytest.approx(two.loc[same, column])
 
 
+def test_a_strategy_over_another_is_compared_with_that_one():
+    """Both gain 8 points over the base; the second adds nothing to the first, the third loses."""
+    rng = np.random.default_rng(6)
+    recipes = planted.sweep(rng, {"joint": 0.08, "mirror": 0.08, "worse": 0.0}, n=120)
+    recipes |= {"nil": recipes["mirror"]}
+    over = {"mirror": "joint", "worse": "joint", "nil": "mirror", "lost": "gone"}
+    family = Family("base", recipes | {"lost": recipes["joint"]}, over=over)
+    assert "lost" not in family.compared, "what it is compared with is not there"
+    table = verdicts.judge(family, MATTERS, **FAST)
+    sdr = table[table["figure"] == "sdr_2mm"].set_index("strategy")
+    assert sdr.loc["joint", "verdict"] == HELPS
+    assert sdr.loc["mirror", "verdict"] not in (HELPS, HURTS)
+    assert sdr.loc["mirror", "base"] == sdr.loc["joint", "value"]
+    assert sdr.loc["worse", "verdict"] == HURTS
+    assert (sdr.loc["nil", "verdict"], sdr.loc["nil", "same_as"]) == (verdicts.UNCHANGED, "mirror")
+    assert sdr.loc["nil", ["p", "p_holm"]].isna().all(), "no test, though mirror's is one"
+
+
+def test_the_same_predictions_against_other_ones_are_another_test():
+    rng = np.random.default_rng(4)
+    base, one = rng.exponential(1.0, (2, 40, 5)), rng.exponential(0.6, (2, 40, 5))
+    recipes = {
+        "base": tables(base),
+        "one": tables(one),
+        "two": tables(rng.exponential(0.5, (2, 40, 5))),
+    }
+    recipes |= {"again": recipes["two"], "over": recipes["two"]}
+    table = verdicts.judge(Family("base", recipes, over={"over": "one"}), MATTERS, **FAST)
+    same = table[table["figure"] == "sdr_2mm"].set_index("strategy")["same_as"]
+    assert same.to_dict() == {"one": "", "two": "", "again": "two", "over": ""}
+
+
 def test_the_same_errors_on_other_images_are_not_the_same_predictions():
     errors = np.random.default_rng(4).exponential(1.0, (2, 12, 3))
     family = Family("base", {"base": tables(errors), "left": tables(errors, "left")})
