@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from lmkit.data import Dataset
 from lmkit.images import to_uint8
@@ -165,22 +166,29 @@ def history(figure: Figure, table: pd.DataFrame, epochs: int | None = None) -> F
     """
     figure.clear()
     axes = figure.subplots(1, 4)
-    panels = (
-        ("loss", ("train_loss", "val_loss"), "log"),
-        ("radial error, mm", ("val_mre_mm", "val_median_mm"), "log"),
-        ("SDR, share", ("val_sdr_2mm", "val_sdr_4mm"), "linear"),
-        ("learning rate", ("lr",), "log"),
+    panels: tuple[tuple[str, dict[str, str], str], ...] = (
+        ("loss", {"train_loss": "training", "val_loss": "validation"}, "log"),
+        (
+            "radial error on validation, mm",
+            {"val_mre_mm": "mean (MRE)", "val_median_mm": "median"},
+            "log",
+        ),
+        ("SDR on validation", {"val_sdr_2mm": "at 2 mm", "val_sdr_4mm": "at 4 mm"}, "linear"),
+        ("learning rate", {"lr": ""}, "log"),
     )
     for ax, (ylabel, columns, scale) in zip(axes, panels, strict=True):
-        for colour, column in zip(SERIES, columns, strict=False):
-            label = column.replace("val_", "validation ").replace("_mm", "").replace("_", " ")
-            ax.plot(table["epoch"], table[column], color=colour, marker=".", label=label)
+        for colour, (column, name) in zip(SERIES, columns.items(), strict=False):
+            ax.plot(table["epoch"], table[column], color=colour, marker=".", label=name)
         ax.set(xlabel="epoch", ylabel=ylabel, yscale=scale)
         ax.set_xlim(0.5, (epochs or table["epoch"].max()) + 0.5)
         if scale == "linear":
             ax.set_ylim(0, 1.02)
-        ax.legend(fontsize=8, frameon=False)
+        if len(columns) > 1:
+            ax.legend(fontsize=8, frameon=False)
         tidy(ax)
+    axes[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[1].yaxis.set_major_formatter(lambda value, _place: f"{value:g}")
+    axes[1].yaxis.set_minor_formatter(NullFormatter())
     figure.tight_layout()
     return figure
 

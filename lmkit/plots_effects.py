@@ -79,15 +79,22 @@ def _cut(ax: Axes, spans: Mapping[float, np.ndarray], matters: float, digits: in
     for offset, rows in spans.items():
         for y, effect in enumerate(rows[:, 1]):
             if not low <= effect <= high and effect == effect:
-                _beyond(ax, y + offset, effect, digits if offset == top else None)
+                size = _size(effect, digits) if offset == top else ""
+                beyond(ax, y + offset, size, right=effect > 0)
 
 
-def _beyond(ax: Axes, y: float, effect: float, digits: int | None) -> None:
-    """An arrow at the edge for an effect that lies beyond it; with its size, where digits are."""
-    right, size = effect > 0, ""
-    if digits is not None:
-        few = 0 if digits == 1 and abs(effect) >= 10 else digits  # of points, tens are enough
-        size = number(effect, few, signed=True).replace("-", "−")
+def _size(effect: float, digits: int) -> str:
+    """An effect in few characters; of points, tens are enough."""
+    few = 0 if digits == 1 and abs(effect) >= 10 else digits
+    return number(effect, few, signed=True).replace("-", "−")
+
+
+def beyond(ax: Axes, y: float, size: str, right: bool) -> None:
+    """An arrow at the edge of the axes for what lies beyond it; with its size, where that is told.
+
+    Args:
+        y: data coordinate.
+    """
     words = f"{size} ▸" if right else f"◂ {size}"
     x, align = (0.985, "right") if right else (0.015, "left")
     style: dict[str, Any] = {"fontsize": 6, "color": "0.5", "zorder": 5}

@@ -30,6 +30,7 @@ def speed(axes: Sequence[Axes], recipes: Mapping[str, Mapping[str, float]]) -> S
         ax.bar_label(drawn, fmt="%.3g", padding=3, fontsize=8)
         ax.set(xscale="log", title=title, yticks=range(len(names)))
         ax.set_yticklabels([plain(name) for name in names])
+        ax.xaxis.set_major_formatter(lambda value, _place: f"{value:g}")
         ax.invert_yaxis()
         ax.margins(x=0.25)
         tidy(ax)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lmkit.plots import SERIES, plain, tidy
-from lmkit.plots_effects import ROOM
+from lmkit.plots_effects import ROOM, beyond
 from lmkit.verdicts import number
 
 ALIKE = 0.05  # of training time: runs that differ less cost the same
@@ -94,6 +94,9 @@ def _curve(ax: Axes, curve: pd.Series, **style: Any) -> None:
 def seeds(ax: Axes, table: pd.DataFrame, base: str) -> Axes:
     """Every seed's SDR at 2 mm, strategies by their mean; the band is the base's own range.
 
+    One whose mean is many times further from the base than the usual is not drawn to scale, so that
+    the usual ones can be read: an arrow with its mean stands at the edge.
+
     Args:
         table: of `evidence.seed_table`, percent.
     """
@@ -105,6 +108,16 @@ def seeds(ax: Axes, table: pd.DataFrame, base: str) -> Axes:
         colour = "k" if name == base else SERIES[0]
         ax.plot(row[columns].astype(float), [y] * len(columns), "o", color=colour, ms=4, alpha=0.7)
         ax.plot(row["mean"], y, "|", color=colour, ms=12, mew=2)
+    far = (table["mean"] - table.loc[base, "mean"]).abs()
+    reach = max(ROOM * float(far.median()), 2 * float(table["range"].median()), 1.0)
+    low, high = table.loc[base, "mean"] - reach, table.loc[base, "mean"] + reach
+    values = table[columns].to_numpy(float)
+    inside = values[(values >= low) & (values <= high)]
+    room = 0.07 * max(np.ptp(inside), 1.0)
+    ax.set_xlim(inside.min() - room, inside.max() + room)
+    for y, mean in enumerate(table["mean"]):
+        if not low <= mean <= high:
+            beyond(ax, y, f"{mean:.0f} %", right=mean > high)
     ax.set_yticks(range(len(table)), [plain(str(name)) for name in table.index], fontsize=8)
     ax.set(xlabel="SDR at 2 mm on validation, %", ylim=(len(table) - 0.4, -0.6))
     return tidy(ax)

@@ -306,3 +306,18 @@ def test_a_strategy_has_one_colour_in_all_panels_and_the_grey_lines_are_named():
 
 def test_a_heading_names_the_base_and_what_was_done_to_it(two):
     assert evidence.heading(two, "add") == "quick, one thing added"
+
+
+def test_seeds_of_a_ruined_strategy_do_not_squeeze_the_others():
+    rows = {"base": [88.0, 88.4], "better": [92.0, 92.6], "worse": [84.0, 84.2]}
+    table = pd.DataFrame.from_dict(rows | {"ruined": [0.0, 41.0]}, orient="index", columns=[0, 1])
+    spread = (table.max(axis=1) - table.min(axis=1)).to_numpy()
+    table = table.assign(mean=table.mean(axis=1), range=spread)
+    ax = plots_sweep.seeds(plt.figure().subplots(), table, "base")
+    low, high = ax.get_xlim()
+    assert 60 < low < 84
+    assert 92.6 < high < 95
+    (told,) = ax.texts
+    assert (told.get_text(), told.get_position()[1]) == ("◂ 20 %", 3)
+    ax = plots_sweep.seeds(plt.figure().subplots(), table.drop(index="ruined"), "base")
+    assert not ax.texts
