@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 
@@ -86,15 +86,23 @@ def _resized(model: Model, sets: LabelSets) -> Iterator[Option]:
     cost = np.where(sets.guessed, COST["scale"], COST["side"])  # a guessed line is a free choice
     yield "side", rows, mirrored(xy, sets.line), turned, cost
     yield "axes", rows, xy[..., ::-1], ["swap x y"] * len(rows), COST["axes"]
-    factor = best_factor(model, sets)
-    usable = np.where(np.abs(np.log(factor)) > np.log(LEAST_FACTOR), factor, 1.0)
+    usable = _usable(best_factor(model, sets))
     scaled = rescaled(xy, usable)
     yield "scale", rows, scaled, [f"scale {f:.3f}" for f in usable], COST["scale"]
     odd = np.flatnonzero(model.judged(sets, scaled, rows)[1].max(0) > 1)
+    for axis in np.eye(2, dtype=bool):
+        pair = np.where(axis, _usable(best_factor(model, sets, axis))[:, None], 1.0)
+        text = [f"scale {x:.3f} {y:.3f}" for x, y in pair]
+        yield "scale", rows, rescaled(xy, pair), text, 2 * COST["scale"]
     if len(odd):
         pair = best_pair(model, sets, odd)
         text = [f"scale {x:.3f} {y:.3f}" for x, y in pair]
         yield "scale", odd, rescaled(xy[odd], pair), text, 2 * COST["scale"]
+
+
+def _usable(factor: np.ndarray) -> np.ndarray:
+    """(N,) factors, 1 in place of what a small or a large patient may be."""
+    return np.where(np.abs(np.log(factor)) > np.log(LEAST_FACTOR), factor, 1.0)
 
 
 def mirrored(points: np.ndarray, line: np.ndarray) -> np.ndarray:
@@ -110,14 +118,18 @@ def rescaled(points: np.ndarray, factor: np.ndarray) -> np.ndarray:
     return (points + 0.5) * factor.reshape(len(points), 1, -1) - 0.5
 
 
-def best_factor(model: Model, sets: LabelSets) -> np.ndarray:
-    """(N,) the factor that makes each set most plausible: a grid, then a parabola through three."""
+def best_factor(
+    model: Model, sets: LabelSets, axes: Sequence[bool] | np.ndarray = (True, True)
+) -> np.ndarray:
+    """(N,) the factor that makes each set most plausible: a grid, then a parabola through three.
+
+    Args:
+        axes: which of x and y are scaled.
+    """
     rows = np.arange(len(sets.images))
+    tried = [np.tile(np.where(axes, factor, 1.0), (len(rows), 1)) for factor in FACTORS]
     score = np.stack(
-        [
-            model.plausibility(sets, rescaled(sets.points, np.full(len(rows), f)), rows)
-            for f in FACTORS
-        ]
+        [model.plausibility(sets, rescaled(sets.points, pair), rows) for pair in tried]
     )
     best = score.argmax(0).clip(1, len(FACTORS) - 2)
     low, mid, high = (score[best + k, rows] for k in (-1, 0, 1))

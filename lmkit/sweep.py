@@ -73,7 +73,7 @@ def _run_all(
         if later:
             whole = estimate([*pending, *later], done, n, threads)
             log(f"with the runs after this first look, if it leaves none out: {told(whole, 0, n)}")
-        return _followed(client, pending, gpus, cost, log)
+        return _followed(client, pending, gpus, cost, n, log)
 
 
 def _gpus(pending: Sequence[Planned]) -> int | None:
@@ -105,9 +105,10 @@ def prepare(runs: Sequence[Planned]) -> None:
 
 
 def _followed(
-    client: Any, pending: Sequence[Planned], gpus: int, cost: Cost, log: Log
+    client: Any, pending: Sequence[Planned], gpus: int, cost: Cost, at_once: int, log: Log
 ) -> dict[str, str]:
-    """Submit runs and tell how they get on; returns label -> reason of those that failed."""
+    """Submit runs and tell how they get on, `at_once` at the start; returns label -> reason of
+    those that failed."""
     from distributed import as_completed
 
     futures = {
@@ -121,7 +122,7 @@ def _followed(
         for place, run in enumerate(pending)
     }
     failed: dict[str, str] = {}
-    board, at_once = _Board(len(pending), cost, log), 1
+    board = _Board(len(pending), cost, log)
     try:
         for future in as_completed(futures):
             run, found = futures[future], _seen(futures[future], _result(future))

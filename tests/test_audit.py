@@ -167,6 +167,23 @@ def test_a_squashed_picture_is_told_by_a_factor_along_x_and_one_along_y():
     np.testing.assert_allclose(mended, xy_of(sound, "p07.png", "left"), atol=1e-9)
 
 
+@pytest.mark.parametrize("factors", [(1, 0.5), (1, 1.7), (0.6, 1)], ids=str)
+def test_a_phantoms_picture_that_was_scaled_along_one_axis_is_found(factors):
+    """Four of 85 patients; no factor common to both axes explains them."""
+    _, sound = phantom.table(11, 85)
+    names = sorted(sound.image.unique())[10:14]
+    bad, own = sound.copy(), sound.image.isin(names)
+    bad.loc[own, ["x", "y"]] = (sound.loc[own, ["x", "y"]] + 0.5) * factors - 0.5
+    found = audit.audit_labels(bad)
+    found = found[found.image.isin(names)]
+    assert len(found) >= 6, "of 8 label sets"
+    assert set(found.cause) == {"scale"}
+    words = [text.split()[1:] for text in found.repair]
+    assert all(len(pair) == 2 for pair in words), "along x and along y"
+    undone = np.array(words, dtype=float) * factors
+    assert np.abs(np.log(undone)).max() < np.log(1.3)
+
+
 def test_a_set_upside_down_on_the_other_side_is_unusual_for_no_repair_makes_it_usual():
     bad = spoil(jaws(), "p07.png", "left", lambda xy: np.array([WIDTH - 1, 299]) - xy)
     found = audit.audit_labels(bad, size=(300, WIDTH))

@@ -208,8 +208,11 @@ def test_killed_in_mid_epoch_no_epoch_is_run_twice_and_the_weights_are_the_same(
     )
     text = yaml.safe_dump({k: list(v) if isinstance(v, tuple) else v for k, v in killed.items()})
     command = [sys.executable, "-u", "-c", code, text]
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(torch.get_num_threads())
+    }  # sums in one order
     for kills in range(2):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         seen = 0
         while seen < 3 + kills and process.poll() is None:
             seen += process.stdout.readline().startswith("epoch")
