@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ class CorrectionDesk:
         given = empty if dataset.corrections is None else dataset.corrections[corrections.COLUMNS]
         self.rows = given
         self.before: list[pd.DataFrame] = []  # what each step has to bring back
+        self.repaired: list[set[tuple[str, ...]]] = []  # the labels that each step repaired
         sets = dataset.landmarks[KEY[:2]] if flagged is None else flagged
         sets = corrections.still_flagged(sets.drop_duplicates(KEY[:2]), dataset.corrections)
         if sets.empty:
@@ -173,7 +175,8 @@ class CorrectionDesk:
         self._decide(names, "keep", reason, places)
 
     def accept(self) -> None:
-        """Carry out the audit's repair. Raises: InputError where it suggests none."""
+        """Carry out the audit's repair. Raises: InputError where it suggests none, or where one of
+        this session has changed these labels already: both rows of exchanged sides say the same."""
         cause, repair = self.suspicion
         row = self.sets.iloc[[self.place]].assign(cause=cause, repair=repair)
         rows = corrections.from_repairs(self.labels, row)
@@ -182,12 +185,20 @@ class CorrectionDesk:
                 f"{' '.join(self.case)}: expected a suggested repair, got {repair or 'none'}; move "
                 "the points by hand, or keep them"
             )
-        self._write(rows)
+        keys = {tuple(map(str, key)) for key in rows[KEY].to_numpy()}
+        if any(keys & earlier for earlier in self.repaired):
+            raise InputError(
+                f"{' '.join(self.case)}: expected labels as they were audited, got some that a "
+                f"repair has changed already, so {repair} is not carried out on top of it; undo "
+                "that one, or look whether all is right now"
+            )
+        self._write(rows, repaired=keys)
 
     def undo(self) -> None:
         """Take the last decision back, by rows that say so. Raises: InputError without one."""
         if not self.before:
             raise InputError("undo: expected a decision of this session, got none")
+        self.repaired.pop()
         self._write(self.before.pop(), remember=False)
 
     def _decide(
@@ -204,7 +215,12 @@ class CorrectionDesk:
         ]
         self._write(pd.DataFrame(rows, columns=[*KEY, "x", "y", "action", "reason"]))
 
-    def _write(self, rows: pd.DataFrame, remember: bool = True) -> None:
+    def _write(
+        self,
+        rows: pd.DataFrame,
+        remember: bool = True,
+        repaired: Collection[tuple[str, ...]] = (),
+    ) -> None:
         """Append rows and follow them. Raises: InputError without a reader's name or a folder."""
         if self.folder is None:
             raise InputError(
@@ -218,6 +234,7 @@ class CorrectionDesk:
         old.loc[none, "action"] = "undo"
         if remember:
             self.before.append(old.assign(reason=old["reason"].where(~none, "taken back")))
+            self.repaired.append(set(repaired))
         new = rows.reindex(columns=corrections.COLUMNS).astype({"x": float, "y": float})
         self.rows = corrections.in_force(pd.concat([f for f in (self.rows, new) if len(f)]))
 

@@ -86,6 +86,24 @@ def test_every_decision_notes_where_the_labels_own_file_had_the_landmark(desk, n
     assert np.allclose(was, place, atol=1e-4)
 
 
+def test_exchanged_sides_are_mended_once_though_both_rows_say_so(native):
+    both = pd.DataFrame(
+        [("p05.png", side, 9.0, "side", "swap sides") for side in ("left", "right")],
+        columns=["image", "side", "score", "cause", "repair"],
+    )
+    desk = CorrectionDesk(data.open_dataset(native), both, reader="anna")
+    left, right = desk.points("left"), desk.points("right")
+    desk.accept()
+    desk.go(1)
+    with pytest.raises(InputError, match=r"p05\.png right: expected labels as they were audited"):
+        desk.accept()
+    assert (desk.points("left") == right).all()
+    assert (desk.points("right") == left).all()
+    desk.undo()
+    desk.accept()
+    assert (desk.points("right") == left).all(), "after undo either row carries it out"
+
+
 def test_accepting_carries_out_the_audits_repair_and_says_why(desk, native):
     own = desk.own_points()
     desk.accept()
