@@ -13,6 +13,7 @@ from lmkit.fields import InputError
 from lmkit.grid import Budget, Design, Grid, Settings
 from lmkit.parameters import configure, settings_hash
 from lmkit.runs import run_folder
+from lmkit.samples import run_side
 
 PLACES = ("side", "preset", "run", "outputs")  # settings that say where, not what
 JOINER = " + "  # between the two strategies of a pair
@@ -26,7 +27,7 @@ class Planned:
         design: add or remove.
         strategy: its name, that of a pair, or the base preset's for the base itself.
         seed: of the run.
-        side: left, right, both or joint.
+        side: left, right, both or joint; all where there are no sides.
         config: all settings.
         preset: the base.
         asked: the settings over the preset, as papermill gets them.
@@ -159,7 +160,7 @@ class Maker:
             config = config.model_copy(update={"run": name})
             dataset = self._dataset(config)
             yield Planned(
-                *(self.name, strategy, config.seed, side, config),
+                *(self.name, strategy, config.seed, run_side(dataset, side), config),
                 self.design.base,
                 asked | {"run": name},
                 run_folder(config, dataset),

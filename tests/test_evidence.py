@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import write_native
 from matplotlib.text import Text
 from test_ablation import SMALL, helped, written
 
@@ -93,6 +94,22 @@ def test_a_curve_whose_seeds_share_no_time_is_left_out_and_an_empty_one_not_draw
     ax = plt.figure().subplots()
     plots_sweep.learning(ax, curves | {"dark": nothing.dropna()}, "quick")
     assert "dark" not in [line.get_label() for line in ax.lines]
+
+
+def test_a_dataset_without_sides_has_learning_curves_too(tmp_path, monkeypatch):
+    folder = write_native(tmp_path / "plain", sides=())
+    given = {"outputs": str(tmp_path), "dataset": str(folder)}
+    plan = ablation.plan_runs("two", written(tmp_path), given)
+    assert {run.label for run in plan.runs if run.seed == 3} == {
+        f"add {name}, all, seed 3" for name in ("quick", "dark", "big", "dark + big")
+    }
+    monkeypatch.setattr(evidence, "state_of", lambda run: findings.FINISHED)
+    monkeypatch.setattr(
+        evidence, "_curve", lambda *_: pd.Series([0.5], pd.Index([1], name="epoch"))
+    )
+    assert evidence.curves(plan, "add", plan.sides[0]).keys() == {
+        "quick", "dark", "big", "dark + big"
+    }  # fmt: skip
 
 
 def verdict_rows(strategy: str, *sides: str) -> pd.DataFrame:
