@@ -59,6 +59,9 @@ def audit_labels(
     rule that names the points leaves it open, as for a head whose left and right ends lie above
     each other, or a round one whose long axis may be either. Its score counts how unusual it is.
 
+    A factor that may as well be 2, 3, 4 or one over these is taken for it; any other is right to a
+    few percent, so look where the points then lie.
+
     Names with spaces are quoted as in a shell. Neighbour faults keep their shape, and some patients
     are as far off as a tooth is wide: not all can be told from coordinates, nor is every one found
     a fault. They and the unusual ones are listed for DOUBTFUL_SHARE of the sets at most, but for

@@ -14,6 +14,8 @@ from lmkit.audit_sets import LabelSets
 from lmkit.audit_shape import as_complex, filled
 
 FACTORS = np.exp(np.linspace(np.log(1 / 12), np.log(12), 199))  # of a scale repair; step 2.5 %
+ROUND = np.array([1 / 4, 1 / 3, 1 / 2, 2, 3, 4])  # factors that pictures are resized by on purpose
+NEAR_ROUND, AS_PLAUSIBLE = 0.06, 2.0  # of a factor's logarithm; nats: may as well be round
 LEAST_FACTOR = 1.2  # a smaller change of scale is a small or a large patient
 SWAP_CANDIDATES = 12  # landmarks, those farthest from their place, of which two may be swapped
 LEAST_OTHERS = 3  # landmarks, besides one that may be anywhere, to tell that it is
@@ -86,23 +88,42 @@ def _resized(model: Model, sets: LabelSets) -> Iterator[Option]:
     cost = np.where(sets.guessed, COST["scale"], COST["side"])  # a guessed line is a free choice
     yield "side", rows, mirrored(xy, sets.line), turned, cost
     yield "axes", rows, xy[..., ::-1], ["swap x y"] * len(rows), COST["axes"]
-    usable = _usable(best_factor(model, sets))
-    scaled = rescaled(xy, usable)
-    yield "scale", rows, scaled, [f"scale {f:.3f}" for f in usable], COST["scale"]
+    common = np.repeat(_usable(best_factor(model, sets))[:, None], 2, axis=1)
+    common = _round(model, sets, rows, common)
+    scaled = rescaled(xy, common)
+    yield "scale", rows, scaled, [f"scale {_text(f)}" for f in common[:, 0]], COST["scale"]
     odd = np.flatnonzero(model.judged(sets, scaled, rows)[1].max(0) > 1)
     for axis in np.eye(2, dtype=bool):
         pair = np.where(axis, _usable(best_factor(model, sets, axis))[:, None], 1.0)
-        text = [f"scale {x:.3f} {y:.3f}" for x, y in pair]
+        pair = _round(model, sets, rows, pair)
+        text = [f"scale {_text(x)} {_text(y)}" for x, y in pair]
         yield "scale", rows, rescaled(xy, pair), text, 2 * COST["scale"]
     if len(odd):
-        pair = best_pair(model, sets, odd)
-        text = [f"scale {x:.3f} {y:.3f}" for x, y in pair]
+        pair = _round(model, sets, odd, best_pair(model, sets, odd))
+        text = [f"scale {_text(x)} {_text(y)}" for x, y in pair]
         yield "scale", odd, rescaled(xy[odd], pair), text, 2 * COST["scale"]
 
 
 def _usable(factor: np.ndarray) -> np.ndarray:
     """(N,) factors, 1 in place of what a small or a large patient may be."""
     return np.where(np.abs(np.log(factor)) > np.log(LEAST_FACTOR), factor, 1.0)
+
+
+def _text(factor: float) -> str:
+    """A factor with three digits, a third to the pixel."""
+    return f"{factor:.6f}" if factor in ROUND and factor != round(factor, 3) else f"{factor:.3f}"
+
+
+def _round(model: Model, sets: LabelSets, rows: np.ndarray, pair: np.ndarray) -> np.ndarray:
+    """(n, 2) factors along x and y of some rows; those near one of ROUND are it, where the points
+    are then about as plausible."""
+    near = ROUND[np.abs(np.log(pair[..., None] / ROUND)).argmin(-1)]
+    tried = np.where(np.abs(np.log(pair / near)) <= NEAR_ROUND, near, pair)
+    exact, plain = (
+        model.plausibility(sets, rescaled(sets.points[rows], factors), rows)
+        for factors in (pair, tried)
+    )
+    return np.where((plain >= exact - AS_PLAUSIBLE)[:, None], tried, pair)
 
 
 def mirrored(points: np.ndarray, line: np.ndarray) -> np.ndarray:
