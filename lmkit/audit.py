@@ -8,14 +8,14 @@ import pandas as pd
 from lmkit import audit_causes, audit_model, audit_others
 from lmkit.audit_causes import GAIN, Findings
 from lmkit.audit_model import UNUSUAL, Model
-from lmkit.audit_repair import apply_repair
+from lmkit.audit_repair import apply_repair, told
 from lmkit.audit_sets import LabelSets, Size, read_sets
 from lmkit.audit_shape import robust_z
 from lmkit.check import check_dataset
 from lmkit.samples import Samples
 from lmkit.tables import LEFT_RIGHT
 
-__all__ = ["apply_repair", "audit_labels", "check_dataset", "shape_outliers"]
+__all__ = ["apply_repair", "audit_labels", "check_dataset", "shape_outliers", "to_look_at", "told"]
 
 FOUND = ["image", "side", "score", "cause", "repair"]
 SCALE_GAIN = 4.0  # of another scale: common, and its free factor has been paid for
@@ -224,6 +224,21 @@ def shape_outliers(samples: Samples, source_hw: np.ndarray, top: int = 12) -> pd
             "reason": np.array(["place", "size", "shape"])[scores.argmax(1)[order]],
         }
     )
+
+
+def to_look_at(flagged: pd.DataFrame, suspects: pd.DataFrame) -> pd.DataFrame:
+    """Label sets for a correction desk: those that an audit flags, then those that only look odd.
+
+    Args:
+        flagged: of `audit_labels` or `audit_with_predictions`.
+        suspects: of `shape_outliers`; their cause is `unusual` place, size or shape, without a
+            repair.
+    """
+    sets = pd.MultiIndex.from_frame(suspects[FOUND[:2]])
+    odd = suspects[~sets.isin(pd.MultiIndex.from_frame(flagged[FOUND[:2]]))]
+    rows = odd[FOUND[:3]].assign(cause="unusual " + odd["reason"], repair="")
+    parts = [part for part in (flagged, rows) if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else flagged
 
 
 def _procrustes_residual(centred: np.ndarray, size: np.ndarray) -> np.ndarray:

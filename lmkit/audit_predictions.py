@@ -40,7 +40,8 @@ def audit_dataset(dataset: Dataset, predictions: pd.DataFrame | None = None) -> 
             fewer than 20 label sets = the shape alone, with evidence shape and no gain.
     Returns: see `audit_with_predictions`; no rows where the labels are too few for an audit (one
         landmark, fewer than 40 images with two points, a landmark that is hardly anywhere), and
-        then `attrs["reason"]` says which.
+        then `attrs["reason"]` says which; `attrs["by"]` says who judged: `shape alone`, or `shape
+        and model` where predictions had a word.
     """
     known: dict[str, Any] = {"images": dataset.images}
     known["size"] = dict(zip(dataset.images["image"], dataset.sizes().tolist(), strict=True))
@@ -51,7 +52,9 @@ def audit_dataset(dataset: Dataset, predictions: pd.DataFrame | None = None) -> 
         found = pd.DataFrame(columns=COLUMNS)
         found.attrs["reason"] = str(reason)
         return found
-    return still_flagged(found, dataset.corrections)
+    by, left = found.attrs["by"], still_flagged(found, dataset.corrections)
+    left.attrs["by"] = by
+    return left
 
 
 def _audited(
@@ -60,8 +63,12 @@ def _audited(
     """With a model's word where it says enough to be judged, else by the shape alone."""
     if predictions is not None:
         with suppress(TooFewSeen):
-            return audit_with_predictions(landmarks, predictions, **known)
-    return audit_labels(landmarks, **known).assign(evidence="shape", gain=np.nan)
+            found = audit_with_predictions(landmarks, predictions, **known)
+            found.attrs["by"] = "shape and model"
+            return found
+    found = audit_labels(landmarks, **known).assign(evidence="shape", gain=np.nan)
+    found.attrs["by"] = "shape alone"
+    return found
 
 
 def audit_with_predictions(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lmkit import corrections, plots
+from lmkit.audit_repair import told
 from lmkit.case_desk import Pictures
 from lmkit.data import Dataset
 from lmkit.fields import InputError
@@ -245,7 +246,7 @@ class CorrectionDesk:
         own = self.rows[(self.rows["image"] == image) & (self.rows["side"] == side)]
         decided = own["action"].value_counts()
         said = f"{self.place + 1} of {len(self.sets)}: {image}, {side}"
-        said += f" · {cause}" + (f", {repair}" if repair else "") if cause else ""
+        said += f" · {cause}" + (f", {told(repair)}" if repair else "") if cause else ""
         made = ", ".join(f"{n} {action}" for action, n in decided.items())
         return said + (f" · decided: {made}" if made else " · nothing decided")
 

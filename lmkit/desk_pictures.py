@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lmkit import plots, plots_correct
+from lmkit.audit_repair import told
 from lmkit.correct_desk import CorrectionDesk
 from lmkit.data import Dataset
 from lmkit.reading_desk import ReadingDesk
@@ -81,7 +82,7 @@ def static_corrections(
         desk.go(step - desk.place)
         _draw(ax, desk, size=45)
         cause, repair = desk.suspicion
-        said = ", ".join(desk.case) + f"\n{cause}" + (f": {repair}" if repair else "")
+        said = ", ".join(desk.case) + f"\n{cause}" + (f": {told(repair)}" if repair else "")
         ax.set_title(plots.plain(said), fontsize=8)
     figure = plots.figure_of(axes)
     figure.suptitle("ring label, cross model, blue ring before a correction", fontsize=9)

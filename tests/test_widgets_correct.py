@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from conftest import write_native
 
-from lmkit import data, desk_pictures, widgets_correct
+from lmkit import audit, data, desk_pictures, widgets_correct
 from lmkit.config import InputError
 from lmkit.correct_desk import CorrectionDesk
 from lmkit.reading_desk import ReadingDesk
@@ -84,6 +84,31 @@ def test_every_decision_notes_where_the_labels_own_file_had_the_landmark(desk, n
     place = [own[desk.dataset.names.index(name)] for name in table["landmark"]]
     assert len(was) == 8
     assert np.allclose(was, place, atol=1e-4)
+
+
+def test_what_only_looks_odd_comes_after_what_is_flagged_and_can_be_mended_too(native):
+    suspects = pd.DataFrame(
+        [(4, "p01.png", "right", 9.0, "shape"), (7, "p02.png", "left", 6.5, "place")],
+        columns=["row", "image", "side", "score", "reason"],
+    )
+    looked_at = audit.to_look_at(FLAGGED, suspects)
+    assert looked_at["image"].tolist() == ["p03.png", "p01.png", "p05.png", "p02.png"]
+    desk = CorrectionDesk(data.open_dataset(native), looked_at, reader="anna")
+    desk.go(3)
+    assert desk.suspicion == ("unusual place", "")
+    alone = audit.to_look_at(FLAGGED.iloc[:0], suspects)
+    assert alone["cause"].tolist() == ["unusual shape", "unusual place"]
+
+
+def test_another_order_of_many_names_is_not_spelt_out(native):
+    names = " ".join(f"point{i} point{(i + 1) % 19}" for i in range(19))
+    assert audit.told(f"rename {names}") == "rename 19 landmarks"
+    assert audit.told("rename a b b c c a") == "rename a b b c c a"
+    assert audit.told("scale 2.000") == "scale 2.000"
+    assert audit.told("") == ""
+    long = FLAGGED.assign(cause="order", repair=f"rename {names}")
+    desk = CorrectionDesk(data.open_dataset(native), long, reader="anna")
+    assert "order, rename 19 landmarks ·" in desk.state()
 
 
 def test_exchanged_sides_are_mended_once_though_both_rows_say_so(native):
