@@ -64,8 +64,8 @@ def audit_labels(
 
     Names with spaces are quoted as in a shell. Neighbour faults keep their shape, and some patients
     are as far off as a tooth is wide: not all can be told from coordinates, nor is every one found
-    a fault. They and the unusual ones are listed for DOUBTFUL_SHARE of the sets at most, but for
-    the surest: mend, and audit again. A repair that leaves a set unusual is none. Without `row` a
+    a fault. They and the unusual ones are listed for DOUBTFUL_SHARE of the sets at most (of few
+    sets, for one), but for the surest: mend, and audit again. A repair that leaves a set unusual is none. Without `row` a
     neighbour is looked for only where there is a left or a right side. A set that was mirrored and
     one that was given to the other side look the same; `swap sides` is suggested where both sides
     are affected, or the image has no other side.
@@ -94,7 +94,7 @@ def audit_labels(
     taken = wrong | (same.cause != "")
     shifted = _shifted(model, sets, taken, row is not None)
     taken |= shifted.cause != ""
-    room = int(DOUBTFUL_SHARE * len(taken)) - int((shifted.cause != "").sum())
+    room = max(int(DOUBTFUL_SHARE * len(taken)), 1) - int((shifted.cause != "").sum())
     unusual = _unusual(sets, np.where(taken, 0.0, strangeness), room)
     return _table(sets, [gross, same, refused, shifted, unusual])
 
