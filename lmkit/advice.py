@@ -33,8 +33,7 @@ def to_change(plan: Plan, verdicts: pd.DataFrame, side: str) -> pd.DataFrame:
         the sweep did not start from the project's `recommended`, for what helps another recipe, be
         it another file of that name, need not help it.
     """
-    measured = "remove" in plan.designs and _is_recommended(plan.designs["remove"].base)
-    rows = verdicts[verdicts["design"] == "remove"] if measured else verdicts.iloc[:0]
+    rows = verdicts[verdicts["design"] == "remove"] if measured(plan) else verdicts.iloc[:0]
     hurt = set(rows.loc[rows["verdict"] == HURTS, "strategy"])
     rows = rows[(rows["figure"] == MAIN) & (rows["side"] == side) & (rows["verdict"] == HELPS)]
     rows = rows[(rows["effect"] >= plan.grid.matters["sdr_2mm"]) & ~rows["strategy"].isin(hurt)]
@@ -47,6 +46,11 @@ def to_change(plan: Plan, verdicts: pd.DataFrame, side: str) -> pd.DataFrame:
             "effect, points": [interval_text(row) for row in rows.to_dict("records")],
         }
     ).reset_index(drop=True)
+
+
+def measured(plan: Plan) -> bool:
+    """Whether a sweep took something out of the project's `recommended`, or put something in."""
+    return "remove" in plan.designs and _is_recommended(plan.designs["remove"].base)
 
 
 def write_recommended(plan: Plan, chosen: pd.DataFrame, path: Path | None = None) -> Path:

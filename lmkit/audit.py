@@ -65,10 +65,10 @@ def audit_labels(
     Names with spaces are quoted as in a shell. Neighbour faults keep their shape, and some patients
     are as far off as a tooth is wide: not all can be told from coordinates, nor is every one found
     a fault. They and the unusual ones are listed for DOUBTFUL_SHARE of the sets at most (of few
-    sets, for one), but for the surest: mend, and audit again. A repair that leaves a set unusual is none. Without `row` a
-    neighbour is looked for only where there is a left or a right side. A set that was mirrored and
-    one that was given to the other side look the same; `swap sides` is suggested where both sides
-    are affected, or the image has no other side.
+    sets, for one), but for the surest: mend, and audit again. A repair that leaves a set unusual is
+    none. Without `row` a neighbour is looked for only where there is a left or a right side. A set
+    that was mirrored and one that was given to the other side look the same; `swap sides` is
+    suggested where both sides are affected, or the image has no other side.
 
     Args:
         landmarks: image, [side,] landmark, x, y; px; missing row or NaN = not annotated. Sets with

@@ -204,6 +204,8 @@ def worded(row: Mapping[str, Any]) -> str:
     if row["verdict"] == "no effect":
         return f"no effect larger than {seen_text(row['bound'], row['figure'])} {unit}"
     if row["verdict"] == TOO_FEW and row["detectable"] == row["detectable"]:
+        if unit == "points" and row["detectable"] > 1:
+            return f"{TOO_FEW}; no effect would have been seen"
         seen = seen_text(row["detectable"], row["figure"])
         return f"{TOO_FEW}; {seen} {unit} would have been seen"
     return str(row["verdict"])
@@ -232,6 +234,8 @@ def seen_text(size: float, figure: str) -> str:
     times, digits = scale(figure)
     if math.isnan(size):
         return "–"
+    if UNITS[figure] == "points" and size > 1:
+        return "> 100"  # there is no larger one
     return number(math.ceil(round(times * size * 10**digits, 6)) / 10**digits, digits)
 
 

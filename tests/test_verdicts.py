@@ -81,8 +81,8 @@ def test_a_verdict_in_words_says_what_was_not_seen():
     assert said == "not enough runs; 3.0 points would have been seen"
     said = verdicts.worded(row(verdict="no effect", bound=0.0104))
     assert said == "no effect larger than 1.1 points"  # not 1: that would be smaller
-    said = verdicts.worded(row(verdict=TOO_FEW, bound=0.03, detectable=1.234))
-    assert said == "not enough runs; 123.4 points would have been seen"
+    said = verdicts.worded(row(verdict=TOO_FEW, bound=0.03, detectable=0.1234))
+    assert said == "not enough runs; 12.4 points would have been seen"
     said = verdicts.worded(row(verdict=TOO_FEW, bound=0.03, detectable=math.nan))
     assert said == "not enough runs"
 
@@ -497,3 +497,10 @@ def test_effects_many_times_the_usual_are_stated_at_the_edge_and_not_drawn_to_sc
     assert 3 < high <= 14
     assert "◂ −72" in [text.get_text() for text in ax.texts]
     plt.close("all")
+
+
+def test_an_effect_beyond_all_points_is_none_that_could_be_seen():
+    row = {"figure": "sdr_2mm", "verdict": verdicts.TOO_FEW, "detectable": 2.163}
+    assert verdicts.worded(row) == "not enough runs; no effect would have been seen"
+    assert verdicts.seen_text(2.163, "sdr_2mm") == "> 100"
+    assert verdicts.seen_text(2.163, "median_mm") == "2.17"
