@@ -324,9 +324,9 @@ def test_a_time_budget_plans_the_epochs_that_fit():
 
 
 def test_a_run_with_a_time_budget_stops_in_time_and_anneals(tiny):
-    run = trained(tiny | {"epochs": 5000, "max_minutes": 0.05})
+    run = trained(tiny | {"epochs": 5000, "max_minutes": 0.1})
     assert 2 < len(run.history) < 5000
-    assert run.history["seconds"].sum() < 3 + run.history["seconds"].max()
+    assert run.history["seconds"].sum() < 6 + run.history["seconds"].max()
     assert run.history["lr"].iloc[-1] < 0.2 * run.history["lr"].iloc[0]
 
 
