@@ -95,7 +95,7 @@ def radii_said(rule: TrustRule, tested: pd.DataFrame, again: np.ndarray) -> str:
     if (tried := again[~np.isnan(again)]).size:
         low, mean, high = 100 * tried.min(), 100 * tried.mean(), 100 * tried.max()
         lines.append(
-            f"over {len(tried)} new splits of all these patients "
+            f"over {len(tried)} new splits of all these patients such radii hold "
             f"{mean:.1f} % ({low:.0f}–{high:.0f} %)"
         )
     return ";\n".join(lines)
