@@ -200,8 +200,8 @@ def why_no_interval(summary: dict[str, Any]) -> str:
     if summary["intervals"]["mre_mm"] is not None or not summary["n_landmarks"]:
         return ""
     return (
-        f"No interval of mean and median: it takes {FEWEST} test patients with labels; where the "
-        "patients were so few, resampling would only give their own values back."
+        f"No interval of mean and median: it takes {FEWEST} test patients with labels; of fewer, "
+        "resampling only gives their own values back."
     )
 
 
