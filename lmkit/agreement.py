@@ -20,6 +20,7 @@ from lmkit.agreement_figures import (
 )
 from lmkit.measures import Measurement, cases, class_index, classes, margins, spacing_of
 from lmkit.resampling import unseen_share
+from lmkit.stats import FEWEST
 
 
 def agree(
@@ -68,7 +69,8 @@ def numbers(
     Returns: n, n_missing, n_patients, level, resamples; bias (mean of predicted - true), sd (of the
         differences, divisor n - 1), lower and upper (limits of agreement, bias ± 1.96 sd), mae
         (mean absolute difference), median_ae, ccc (Lin's concordance: 1 = every pair equal); and
-        intervals with [low, high] of each. None where nothing can be said.
+        intervals with [low, high] of each. None where nothing can be said, as of an interval of
+        fewer than `stats.FEWEST` patients.
     Raises: ValueError for shapes that do not match.
     Source: Bland and Altman 1986, Lancet 327:307; Lin 1989, Biometrics 45:255.
     """
@@ -79,7 +81,10 @@ def numbers(
     figures = number_figures(true[known], predicted[known], owner)
     settings = {"level": level, "resamples": resamples}
     result = _counts(known, len(names)) | settings
-    return result | with_intervals(figures, NUMBER_FIGURES, owner, settings, seed)
+    result |= with_intervals(figures, NUMBER_FIGURES, owner, settings, seed)
+    if len(names) < FEWEST:
+        result["intervals"] = dict.fromkeys(NUMBER_FIGURES)
+    return result
 
 
 def class_agreement(

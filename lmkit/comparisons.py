@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lmkit.fields import InputError
@@ -11,6 +12,30 @@ from lmkit.stats import compare_paired
 from lmkit.verdicts import p_text
 
 FIGURES = {"MRE, mm": "mre_mm", "median, mm": "median_mm", "failures > 4 mm": "failure_rate"}
+
+
+def compare_runs(a: pd.DataFrame, b: pd.DataFrame, name_a: str, name_b: str) -> dict[str, Any]:
+    """Whether the errors of run b differ from those of run a, patient by patient.
+
+    Args:
+        a, b: rows of predictions.csv of one split.
+        name_a, name_b: what the runs are called, for the message.
+    Returns: as `stats.compare_paired`.
+    Raises: InputError where they were scored on different labels, or as `compare_paired`.
+    """
+    keys, true = ["image", "side", "landmark"], ["x_true", "y_true"]
+    both = a[keys + true].merge(b[keys + true], on=keys, suffixes=("", "_b"))
+    xy, xy_b = (both[[f"{name}{end}" for name in true]].to_numpy(float) for end in ("", "_b"))
+    differ = ~np.isclose(xy, xy_b, rtol=0, atol=1e-3, equal_nan=True).all(1)
+    if differ.any():
+        image, side, landmark = both.loc[differ, keys].iloc[0]
+        where = " ".join(part for part in (side, landmark) if part)
+        raise InputError(
+            f"{name_a}, {name_b}: expected errors from the same labels, got {differ.sum()} that "
+            f"differ, the first is {where} of {image}; run 03 and 04 of the older one again on "
+            "today's labels, under another name"
+        )
+    return compare_paired(a, b)
 
 
 def compare_sides(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any]:

@@ -20,7 +20,7 @@ KINDS = {
     "label": "the audit doubts the label",
     "other side": "nearer to the other side's landmarks than to its own side's",
     "landmark": f"within {FAILURE_MM:g} mm of another landmark of its side",
-    "neighbour": "half a tooth to two and a half along the row",
+    "neighbour": "half a step to two and a half along the row of structures",
     "elsewhere": "none of these",
 }
 IDENTITY = ("other side", "landmark", "neighbour")
@@ -47,7 +47,8 @@ def explain_errors(
         flagged: image, side of label sets in doubt, as `audit.audit_labels` gives them.
         row: those two landmarks; None = those whose joining vector varies least for its length.
     Returns: the predictions with along_mm, across_mm (NaN = not annotated) and kind, a key of
-        KINDS ('' = not annotated); the first kind in the order of KINDS that fits.
+        KINDS ('' = not annotated); the first kind in the order of KINDS that fits. Its attrs have
+        `row`: side -> the two landmarks, or none for a single landmark.
     Raises: InputError for missing columns or spacing; ValueError for an unknown row.
     """
     names = tuple(dict.fromkeys(predictions["landmark"].astype(str)))
@@ -56,7 +57,8 @@ def explain_errors(
     keys, true, found = cases(predictions, names)
     spacing = spacing_of(keys["image"], images)[:, None]
     true_mm, found_mm = true * spacing, found * spacing
-    step = _steps(true_mm, keys["side"].to_numpy(str), names, row)
+    rows = _rows(true_mm, keys["side"].to_numpy(str), names, row)
+    step = _steps(true_mm, keys["side"].to_numpy(str), names, rows)
     unit = step / np.maximum(np.linalg.norm(step, axis=-1, keepdims=True), 1e-9)
     across = np.stack([-unit[..., 1], unit[..., 0]], -1)
     error = found_mm - true_mm
@@ -73,7 +75,9 @@ def explain_errors(
     kind = np.select(list(tests.values()), list(tests), "elsewhere").astype(object)
     kind[np.isnan(error).any(-1)] = ""
     parts = {"along_mm": along_mm, "across_mm": across_mm, "kind": kind}
-    return put_back(predictions, keys, names, **parts)
+    explained = put_back(predictions, keys, names, **parts)
+    explained.attrs["row"] = rows
+    return explained
 
 
 def repaired_rates(explained: pd.DataFrame, threshold_mm: float = 2.0) -> pd.DataFrame:
@@ -143,18 +147,32 @@ def in_doubt(rows: pd.DataFrame, flagged: pd.DataFrame | None) -> np.ndarray:
     return pd.MultiIndex.from_frame(rows[["image", "side"]].astype(str)).isin(listed)
 
 
-def _steps(
+def _rows(
     true_mm: np.ndarray, sides: np.ndarray, names: tuple[str, ...], row: tuple[str, str] | None
+) -> dict[str, tuple[str, str]]:
+    """Each side's two landmarks that span one structure; a single landmark has no row."""
+    if len(names) == 1:
+        return {}
+    rows = {}
+    for side in np.unique(sides):
+        z = as_complex(true_mm[sides == side])
+        a, b = (0, 0) if row else most_rigid_pair(z[~np.isnan(z).any(1)])
+        rows[str(side)] = row or (names[a], names[b])
+    return rows
+
+
+def _steps(
+    true_mm: np.ndarray,
+    sides: np.ndarray,
+    names: tuple[str, ...],
+    rows: dict[str, tuple[str, str]],
 ) -> np.ndarray:
     """(N, 2) mm: from a structure to the next along the row, each side's own direction; where a
     case lacks one of the two landmarks, its side's median."""
-    step = np.tile([1.0, 0.0], (len(true_mm), 1))  # a single landmark has no row
-    if len(names) == 1:
-        return step
-    for side in np.unique(sides):
+    step = np.tile([1.0, 0.0], (len(true_mm), 1))
+    for side, pair in rows.items():
         own = sides == side
-        z = as_complex(true_mm[own])
-        a, b = (names.index(n) for n in row) if row else most_rigid_pair(z[~np.isnan(z).any(1)])
+        a, b = (names.index(n) for n in pair)
         vector = PITCH * (true_mm[own, b] - true_mm[own, a])
         step[own] = np.where(np.isnan(vector), np.nanmedian(vector, 0), vector)
     return step

@@ -22,7 +22,7 @@ from lmkit.measures import spacing_of
 from lmkit.metrics import error_matrix, radial_error_mm, summarise, table
 from lmkit.runs import Run, load_run, on_device
 from lmkit.samples import Samples
-from lmkit.stats import bootstrap_intervals
+from lmkit.stats import FEWEST, bootstrap_intervals
 from lmkit.tables import LEFT_RIGHT
 from lmkit.targets import target_of
 from lmkit.trust import apply_trust
@@ -193,6 +193,25 @@ def interval_table(summary: dict[str, Any]) -> pd.DataFrame:
     level = f"{100 * intervals['level']:g} %"
     columns = ["value", f"{level} from", f"{level} to"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).round(3)
+
+
+def why_no_interval(summary: dict[str, Any]) -> str:
+    """Why a summary's mean and median have no interval, in a sentence; empty where they have."""
+    if summary["intervals"]["mre_mm"] is not None or not summary["n_landmarks"]:
+        return ""
+    return (
+        f"No interval of mean and median: it takes {FEWEST} test patients with labels; of fewer, "
+        "resampling only gives their own values back."
+    )
+
+
+def headline(summary: dict[str, Any]) -> str:
+    """MRE with its interval, where it has one, and median, in words."""
+    if summary["mre_mm"] is None:
+        return "no landmark annotated"
+    span, level = summary["intervals"]["mre_mm"], 100 * summary["intervals"]["level"]
+    said = f" ({level:g} % interval {span[0]:.2f}–{span[1]:.2f})" if span else ""
+    return f"MRE {summary['mre_mm']:.2f} mm{said}, median {summary['median_mm']:.2f} mm"
 
 
 def decoding_cost_mm(samples: Samples, source_hw: np.ndarray, config: RunConfig) -> np.ndarray:

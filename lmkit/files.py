@@ -33,6 +33,12 @@ def project_root() -> Path:
     )
 
 
+def shown_path(path: Path) -> str:
+    """A path to print: from the project or the current folder where it lies in one, else whole."""
+    inside = [base for base in (project_root(), Path.cwd()) if path.is_relative_to(base)]
+    return str(path.relative_to(inside[0]) if inside else path)
+
+
 def path_of(text: str | Path, what: str) -> Path:
     """A path as a user gives it, ~ being the home folder.
 

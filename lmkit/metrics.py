@@ -101,6 +101,11 @@ def error_matrix(predictions: pd.DataFrame) -> pd.DataFrame:
     return keyed.unstack("landmark")[order]
 
 
+def dashed(table: pd.DataFrame) -> pd.DataFrame:
+    """A table to look at: what is not known as a dash and not as nan."""
+    return table.astype(object).where(table.notna(), "–")
+
+
 def table(summaries: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """Summaries as a table to read: a row each, mm and percent, with what they rest on."""
 

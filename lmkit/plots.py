@@ -21,11 +21,23 @@ from lmkit.images import to_uint8
 
 TRUTH, PREDICTION = "#2ecc40", "#ff4136"
 SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+DOTS, CROSSES, DASHES = "o^sDvP*h", "+x1234|_", ("-", "--", ":", "-.")
 
 
 def plain(text: str) -> str:
     """Text for a figure in which a dollar sign is a dollar sign and not mathematics."""
     return text.replace("$", r"\$")
+
+
+def look(i: int) -> dict[str, Any]:
+    """What the i-th of many series is drawn with: where the colours come again, other marks.
+
+    Returns: colour, dot and cross (a marker for points and one for their mean), dashes; no two of
+        64 have the same colour and marks, no two of 32 the same colour and dashes.
+    """
+    turn, place = divmod(i, len(SERIES))
+    marks = {"dot": DOTS[turn % len(DOTS)], "cross": CROSSES[turn % len(CROSSES)]}
+    return {"colour": SERIES[place], **marks, "dashes": DASHES[turn % len(DASHES)]}
 
 
 def tidy(ax: Axes) -> Axes:
@@ -119,14 +131,22 @@ def cloud(ax: Axes, points: np.ndarray, names: Sequence[str], title: str = "") -
         points: (N, L, 2) xy, pixels.
     """
     for i, name in enumerate(names):
-        colour = SERIES[i % len(SERIES)]
-        dots(ax, points[:, i], s=5, alpha=0.4, color=colour, linewidths=0)
-        dots(ax, np.nanmean(points[:, i], 0), s=70, marker="+", color=colour, label=plain(name))
+        own = look(i)
+        style = {"color": own["colour"], "marker": own["dot"]}
+        dots(ax, points[:, i], s=5, alpha=0.4, linewidths=0, **style)
+        style |= {"marker": own["cross"], "label": plain(name)}
+        dots(ax, np.nanmean(points[:, i], 0), s=70, **style)
     ax.invert_yaxis()
     ax.set_aspect("equal")
     ax.set(xlabel="x, pixels", ylabel="y, pixels", title=plain(title))
-    ax.legend(fontsize=7, frameon=False)
+    beside(ax, len(names))
     return ax
+
+
+def beside(ax: Axes, entries: int) -> None:
+    """A legend right of the axes, where it covers no point, in columns of at most 20."""
+    style = {"fontsize": 7, "frameon": False, "ncols": -(-entries // 20)}
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), **style)
 
 
 def bars(ax: Axes, values: Mapping[str, float], ylabel: str, title: str = "") -> Axes:
@@ -147,10 +167,10 @@ def lines(
     ylabel: str,
     title: str = "",
 ) -> Axes:
-    """One line per entry over a common x; beyond eight entries the colours come again, dashed."""
+    """One line per entry over a common x; beyond eight the colours come again, dashed."""
     for i, (name, values) in enumerate(series.items()):
-        style = "-" if i < len(SERIES) else "--"
-        ax.plot(x, values, style, color=SERIES[i % len(SERIES)], lw=1.6, label=plain(name))
+        own = look(i)
+        ax.plot(x, values, own["dashes"], color=own["colour"], lw=1.6, label=plain(name))
     ax.set(xlabel=xlabel, ylabel=ylabel, title=plain(title))
     ax.legend(fontsize=7, frameon=False)
     return tidy(ax)

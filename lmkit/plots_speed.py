@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from lmkit.plots import SERIES, plain, tidy
+from lmkit.plots import SERIES, look, plain, tidy
 
 
 def speed(axes: Sequence[Axes], recipes: Mapping[str, Mapping[str, float]]) -> Sequence[Axes]:
@@ -42,9 +42,10 @@ def parts(ax: Axes, recipes: Mapping[str, Mapping[str, Any]]) -> Axes:
     """What a training step consists of, one stacked bar per recipe, in percent."""
     names = list(recipes)
     left = np.zeros(len(names))
-    for colour, part in zip(SERIES, recipes[names[0]]["shares"], strict=False):
+    for i, part in enumerate(recipes[names[0]]["shares"]):
         share = 100 * np.array([recipes[name]["shares"][part] for name in names])
-        drawn = ax.barh(range(len(names)), share, left=left, color=colour, height=0.6, label=part)
+        style = {"color": look(i)["colour"], "hatch": "//" * (i // len(SERIES)), "label": part}
+        drawn = ax.barh(range(len(names)), share, left=left, height=0.6, **style)
         labels = [f"{value:.0f}" if value >= 3 else "" for value in share]
         ax.bar_label(drawn, labels, label_type="center", fontsize=8)
         left += share
@@ -62,9 +63,10 @@ def goals(ax: Axes, runs: Mapping[str, pd.DataFrame], sdr_2mm: Sequence[float]) 
         runs: name -> history; its `seconds` are summed up.
         sdr_2mm: values to mark, in [0, 1].
     """
-    for colour, (name, history) in zip(SERIES, runs.items(), strict=False):
+    for i, (name, history) in enumerate(runs.items()):
         minutes = history["seconds"].cumsum() / 60
-        ax.plot(minutes, history["val_sdr_2mm"], color=colour, lw=1.6, label=plain(name))
+        style = {"color": look(i)["colour"], "ls": look(i)["dashes"], "label": plain(name)}
+        ax.plot(minutes, history["val_sdr_2mm"], lw=1.6, **style)
     for value in sdr_2mm:
         ax.axhline(value, color="0.85", lw=0.8, zorder=0)
     ax.set(xscale="log", xlabel="minutes of training", ylabel="SDR at 2 mm, validation")

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 
 from lmkit import uncertainty
 from lmkit.metrics import FAILURE_MM
-from lmkit.plots import SERIES, plain, tidy
+from lmkit.plots import SERIES, beside, look, plain, tidy
+from lmkit.tables import NO_SIDE
 
 
 def risk_coverage(ax: Axes, measures: Mapping[str, np.ndarray], failed: np.ndarray) -> Axes:
@@ -25,8 +26,8 @@ def risk_coverage(ax: Axes, measures: Mapping[str, np.ndarray], failed: np.ndarr
         score = uncertainty.auc(np.asarray(risk), failed)
         label = f"{plain(name)}" + ("" if np.isnan(score) else f", AUC {score:.2f}")
         lw = 2.2 if name == "risk" else 1.2
-        ax.plot(100 * curve["coverage"], 100 * curve["failure_rate"], color=SERIES[i], label=label,
-                lw=lw)  # fmt: skip
+        style = {"color": look(i)["colour"], "ls": look(i)["dashes"], "lw": lw}
+        ax.plot(100 * curve["coverage"], 100 * curve["failure_rate"], label=label, **style)
     everything = 100 * float(np.mean(failed))
     ax.axhline(everything, color="0.6", lw=0.8, ls="--")
     ax.annotate(" nothing set aside", (0, everything), fontsize=7, color="0.4", va="bottom")
@@ -46,10 +47,11 @@ def calibration(ax: Axes, tables: Mapping[str, pd.DataFrame]) -> Axes:
     top = max(float(t[["predicted", "observed"]].to_numpy().max()) for t in tables.values())
     top = 100 * min(1.0, 1.1 * top + 0.01)
     ax.plot([0, top], [0, top], color="0.6", lw=0.8, ls="--")
-    for colour, (name, table) in zip(SERIES, tables.items(), strict=False):
-        error = uncertainty.expected_calibration_error(table)
-        ax.plot(100 * table["predicted"], 100 * table["observed"], "o-", ms=4, lw=1, color=colour,
-                label=f"{plain(name)}, ECE {100 * error:.1f} points")  # fmt: skip
+    for i, (name, table) in enumerate(tables.items()):
+        error, own = uncertainty.expected_calibration_error(table), look(i)
+        label = f"{plain(name)}, ECE {100 * error:.1f} points"
+        style = {"color": own["colour"], "marker": own["dot"], "ls": own["dashes"]}
+        ax.plot(100 * table["predicted"], 100 * table["observed"], ms=4, lw=1, label=label, **style)
     ax.set(xlim=(0, top), ylim=(0, top), xlabel="predicted to fail, %", ylabel="failed, %")
     ax.legend(fontsize=7, frameon=False)
     return tidy(ax)
@@ -82,24 +84,29 @@ def error_kinds(ax: Axes, counts: pd.DataFrame) -> Axes:
 
 
 def along_across(ax: Axes, explained: pd.DataFrame, reach_mm: float = 4.0) -> Axes:
-    """Located errors along and across the row of structures, one colour per landmark.
+    """Located errors along and across the row of structures, one colour and mark per landmark.
 
     Args:
         explained: of `error_parts.explain_errors`.
     """
     part = explained[explained["kind"] == "located"]
-    for colour, (name, rows) in zip(SERIES, part.groupby("landmark", sort=False), strict=False):
-        ax.scatter(rows["along_mm"], rows["across_mm"], s=8, alpha=0.5, color=colour, linewidths=0)
+    for i, (name, rows) in enumerate(part.groupby("landmark", sort=False)):
+        own = look(i)
+        style = {"color": own["colour"], "marker": own["dot"], "linewidths": 0}
+        ax.scatter(rows["along_mm"], rows["across_mm"], s=8, alpha=0.5, **style)
         middle = rows[["along_mm", "across_mm"]].mean()
-        ax.plot(*middle, "+", ms=11, mew=2, color=colour, label=plain(str(name)))
+        style = {"color": own["colour"], "label": plain(str(name))}
+        ax.plot(*middle, own["cross"], ms=11, mew=2, **style)
     reach = part[["along_mm", "across_mm"]].abs().to_numpy()
     reach_mm = min(reach_mm, 1.1 * float(np.nanmax(reach))) if reach.size else reach_mm
     ax.axhline(0, color="0.85", lw=0.8, zorder=0)
     ax.axvline(0, color="0.85", lw=0.8, zorder=0)
     ax.set(xlim=(-reach_mm, reach_mm), ylim=(reach_mm, -reach_mm), aspect="equal")
-    ax.set(xlabel="along the row, mm", ylabel="across, mm (down is positive)")
+    pairs = explained.attrs.get("row", {})
+    along = "along the row" if NO_SIDE not in pairs else "along {} → {}".format(*pairs[NO_SIDE])
+    ax.set(xlabel=f"{plain(along)}, mm", ylabel="across, mm (down is positive)")
     if len(part):
-        ax.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        beside(ax, part["landmark"].nunique())
     else:
         said = "no error is that small"
         ax.text(0.5, 0.6, said, transform=ax.transAxes, ha="center", color="0.4")

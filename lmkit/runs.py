@@ -209,14 +209,43 @@ def on_device(run: Run, device: str | None = None) -> Run:
     return there
 
 
+def rival_of(run: Run, name: str) -> Run:
+    """Another finished run of the same side and labels, to compare with.
+
+    Raises: InputError where there is none of that name, it is unfinished, or on other labels.
+    """
+    rival = load_run(run.folder.parent / name)
+    if not rival.finished:
+        raise InputError(f"{rival.folder}: expected a finished run, got one without metrics.json")
+    check_same_data(rival, run)
+    return rival
+
+
+def check_same_data(other: Run, run: Run) -> None:
+    """Raises: InputError where `other` was made of other images or labels than `run`: the errors
+    that it keeps are from labels that may have been corrected since, and cannot be set beside."""
+    if other.about["dataset_fingerprint"] != run.about["dataset_fingerprint"]:
+        raise InputError(
+            f"{other.folder}: expected a run on the images and labels of {run.folder.name}, got "
+            "one on others, such as labels before a correction; name another run, or remove that "
+            "folder and run 03 and 04 of it again"
+        )
+
+
 def other_side(run: Run) -> Run | None:
-    """The run of the same name on the other side, where it is finished."""
+    """The run of the same name on the other side, where it is finished.
+
+    Raises: InputError where it is on other images or labels.
+    """
     opposite = OPPOSITE.get(run.folder.parent.name)
     folder = run.folder.parent.parent / str(opposite) / run.folder.name
     if opposite is None or not (folder / "config.yaml").exists():
         return None
     other = load_run(folder)
-    return other if other.finished else None
+    if not other.finished:
+        return None
+    check_same_data(other, run)
+    return other
 
 
 def _read_json(path: Path) -> Any:

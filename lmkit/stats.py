@@ -13,6 +13,8 @@ from lmkit import resampling
 from lmkit.pairing import Pairs, Runs, pair
 from lmkit.resampling import IS_RATE, NAMES, Figures, figures_of, named, with_room
 
+FEWEST = 5  # patients for an interval of a mean or median; of two, it would be their two values
+
 
 def bootstrap_intervals(
     error_mm: np.ndarray,
@@ -29,7 +31,9 @@ def bootstrap_intervals(
     that is theirs keeps that. A rate that is the same in every draw, such as no failures, gets the
     room that patients not seen could take (`lmkit.resampling.unseen_share`) instead of no width,
     and one failure is never less than none. What counts is how many patients fail: where they are
-    one or two, of however many, the draws know little of how many there could have been.
+    one or two, of however many, the draws know little of how many there could have been. Rates are
+    so protected however few the patients are; a mean or median gets no interval of fewer than
+    FEWEST.
 
     Args:
         error_mm: (N, L), mm; NaN = not annotated.
@@ -39,7 +43,8 @@ def bootstrap_intervals(
         seed: of the draws.
         method: bca (bias-corrected, accelerated: for skewed figures such as these) or percentile.
     Returns: mre_mm, median_mm, failure_rate and sdr {'2': ...}, each [low, high], with level,
-        resamples and method; None for every figure with fewer than two patients.
+        resamples, method and patients (how many have an error); None for mean and median with fewer
+        than FEWEST patients, for every figure with fewer than two.
     Raises: ValueError for shapes that do not match or a setting out of range.
     Source: Davison and Hinkley 1997, sections 3.8 (clusters) and 5.3 (BCa).
     """
@@ -53,6 +58,7 @@ def bootstrap_intervals(
     error = error_mm[annotated]
     names, owner = np.unique(np.repeat(patients, annotated.sum(1)), return_inverse=True)
     result: dict[str, Any] = {"level": level, "resamples": resamples, "method": method}
+    result["patients"] = len(names)
     if len(names) < 2:
         return result | named([None] * len(NAMES))
     figures = figures_of(error, owner)
@@ -63,7 +69,10 @@ def bootstrap_intervals(
     else:
         bounds = resampling.percentile_bounds(replicates, level)
     bounds = with_room(bounds, replicates, len(names), level, lowest=0)
-    return result | named(resampling.far_enough(bounds, len(names), level).tolist())
+    spans: list[Any] = resampling.far_enough(bounds, len(names), level).tolist()
+    if len(names) < FEWEST:
+        spans = [span if rate else None for span, rate in zip(spans, IS_RATE, strict=True)]
+    return result | named(spans)
 
 
 def compare_paired(

@@ -73,6 +73,34 @@ class TrustRule:
         return f"{share}, of these failed {100 * self.trusted_failure_rate:.1f} % ({most})"
 
 
+def radii_said(rule: TrustRule, tested: pd.DataFrame, again: np.ndarray) -> str:
+    """What the conformal radii promise and whether they keep it, or why there are none.
+
+    Args:
+        rule: of a run. tested: its test rows, judged by the rule.
+        again: of `uncertainty.conformal_coverage`.
+    """
+    level, n = f"{100 * rule.level:.0f} %", len(rule.radii_mm)
+    without = sum(radius is None for radius in rule.radii_mm.values())
+    lines = []
+    if without:
+        lines = [
+            f"a {level} radius takes {uncertainty.fewest_labels(rule.level)} validation labels of "
+            f"its landmark: left out for {without} of {n} landmarks, which have fewer"
+        ]
+    promised = tested["error_mm"].notna() & tested["radius_mm"].notna()
+    if promised.any():
+        held = 100 * (tested["error_mm"] <= tested["radius_mm"])[promised].mean()
+        lines.append(f"{level} radii from validation patients hold {held:.1f} % of the test points")
+    if (tried := again[~np.isnan(again)]).size:
+        low, mean, high = 100 * tried.min(), 100 * tried.mean(), 100 * tried.max()
+        lines.append(
+            f"over {len(tried)} new splits of all these patients such radii hold "
+            f"{mean:.1f} % ({low:.0f}–{high:.0f} %)"
+        )
+    return ";\n".join(lines)
+
+
 def measures_of(predictions: pd.DataFrame) -> pd.DataFrame:
     """The measures of uncertainty that predictions have, each larger where less sure."""
     present = [name for name in MEASURES if name in predictions and predictions[name].notna().any()]

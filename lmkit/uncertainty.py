@@ -165,6 +165,13 @@ def conformal_radii(error_mm: np.ndarray, level: float = 0.9) -> np.ndarray:
     return radii
 
 
+def fewest_labels(level: float = 0.9) -> int:
+    """How many labels of a landmark `conformal_radii` needs to promise a radius at this level."""
+    if not 0 < level < 1:
+        raise ValueError(f"level: expected in (0, 1), got {level}")
+    return math.ceil((level - 1e-9) / (1 - level) - 1e-9)
+
+
 def conformal_coverage(
     error_mm: np.ndarray,
     patients: np.ndarray,
@@ -179,7 +186,8 @@ def conformal_coverage(
         error_mm: (N, L), mm; NaN = not annotated.
         patients: (N,) whose row it is; a patient is on one side of a split with all rows.
         share: of the patients that the radii are computed from.
-    Returns: (splits,) the share of the other patients' points inside their landmark's radius.
+    Returns: (splits,) the share of the other patients' points inside their landmark's radius, of
+        landmarks that have one; NaN where none has, for nothing is promised then.
     """
     error_mm, patients = np.asarray(error_mm, float), np.asarray(patients)
     names, owner = np.unique(patients, return_inverse=True)
@@ -188,8 +196,8 @@ def conformal_coverage(
         chosen = np.zeros(len(names), bool)
         chosen[rng.permutation(len(names))[: round(share * len(names))]] = True
         radii, held = conformal_radii(error_mm[chosen[owner]], level), error_mm[~chosen[owner]]
-        known = ~np.isnan(held)
-        covered.append(float((held <= radii)[known].mean()))
+        known = ~np.isnan(held) & np.isfinite(radii)
+        covered.append(float((held <= radii)[known].mean()) if known.any() else math.nan)
     return np.array(covered)
 
 

@@ -34,13 +34,16 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def live_history(epochs: int) -> Callable[[pd.DataFrame], None]:
+def live_history(epochs: int | None) -> Callable[[pd.DataFrame], None]:
     """A figure of loss, error, SDR and learning rate that grows while training goes on.
 
     Drawing takes half a second, which short epochs cannot spare: it waits until it has cost no
     more than a tenth of the time, so the last epochs may be missing. Where $LMKIT_UNWATCHED is set,
     as in a sweep, nothing is drawn.
 
+    Args:
+        epochs: how many there will be; None = nobody knows, as where minutes are set: the axis
+            follows those that are done.
     Returns: the function to give to `fit` as `on_epoch`.
     """
     if os.environ.get(UNWATCHED):

@@ -130,6 +130,15 @@ def test_what_is_not_measured_is_counted_and_left_out():
     assert nothing["intervals"]["bias"] is None
 
 
+def test_of_four_patients_a_bias_has_no_interval_and_of_five_it_has_one():
+    four = agreement.numbers(TRUE, PREDICTED, np.array(["a", "b", "c", "d"]))
+    assert set(four["intervals"].values()) == {None}
+    true, predicted = np.append(TRUE, 2.5), np.append(PREDICTED, 2.75)
+    five = agreement.numbers(true, predicted, np.array(["a", "b", "c", "d", "e"]))
+    low, high = five["intervals"]["bias"]
+    assert low < five["bias"] < high
+
+
 def test_one_case_has_a_difference_but_no_spread_and_no_interval():
     got = agreement.numbers(TRUE[:1], PREDICTED[:1], PATIENTS[:1])
     assert got["bias"] == 1

@@ -92,6 +92,13 @@ def test_the_row_is_found_where_none_is_named(tables):
         error_parts.explain_errors(predictions, images, row=("mesial", "no such"))
 
 
+def test_the_two_landmarks_that_the_row_runs_along_come_with_the_errors(tables):
+    found = error_parts.explain_errors(*tables, row=("mesial", "distal"))
+    assert found.attrs["row"] == dict.fromkeys(TRUE, ("mesial", "distal"))
+    alone = tables[0][tables[0]["landmark"] == "top"]
+    assert error_parts.explain_errors(alone, *tables[1:]).attrs["row"] == {}
+
+
 def test_repairs_say_what_each_kind_costs():
     table = pd.DataFrame(
         {

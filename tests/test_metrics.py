@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lmkit import losses, metrics, resampling, stats
+from lmkit import evaluate, losses, metrics, resampling, stats
 from lmkit.config import InputError
 
 
@@ -120,6 +120,24 @@ def test_one_patient_gives_no_interval():
     interval = stats.bootstrap_intervals(np.ones((2, 3)), np.array(["a", "a"]))
     assert interval["mre_mm"] is None
     assert interval["sdr"]["4"] is None
+
+
+def test_two_test_patients_have_a_headline_without_interval_and_a_reason_for_it():
+    rows = pd.DataFrame(
+        [("test", f"i{k}", f"p{k}", "all", "tip", error) for k, error in enumerate([1.0, 3.0])],
+        columns=["split", "image", "patient", "side", "landmark", "error_mm"],
+    )
+    summary = evaluate.score(rows)["test"]
+    assert evaluate.headline(summary) == "MRE 2.00 mm, median 2.00 mm"
+    assert "it takes 5 test patients with labels" in evaluate.why_no_interval(summary)
+    shown = metrics.dashed(evaluate.interval_table(summary))
+    assert shown.loc["MRE, mm"].tolist() == [2.0, "–", "–"]
+    assert shown.loc["SDR 2 mm", "95 % from"] != "–"
+    many = pd.concat([rows.assign(image=f"{k}", patient=f"{k}") for k in range(6)])
+    many["image"] += many["error_mm"].astype(str)
+    summary = evaluate.score(many)["test"]
+    assert evaluate.why_no_interval(summary) == ""
+    assert evaluate.headline(summary).startswith("MRE 2.00 mm (95 % interval ")
 
 
 def test_mse_counts_annotated_landmarks_only():

@@ -76,3 +76,38 @@ def test_a_model_that_finds_nothing_gets_a_figure_that_says_so_and_no_warning(ax
     assert ax.get_legend() is None
     assert ax.texts[0].get_text() == "no error is that small"
     assert ax.get_xlim() == (-4, 4)
+
+
+def located(names):
+    """Two located points of each landmark, (0, 0) and (1, 1) mm."""
+    rows = [(name, "located", xy, xy) for name in names for xy in (0.0, 1.0)]
+    return pd.DataFrame(rows, columns=["landmark", "kind", "along_mm", "across_mm"])
+
+
+def test_nineteen_landmarks_are_all_drawn_and_no_two_look_alike(ax):
+    names = [f"landmark {i}" for i in range(19)]
+    plots_trust.along_across(ax, located(names))
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == names
+    assert len(ax.collections) == 19
+    means = [(line.get_color(), line.get_marker()) for line in ax.lines[:19]]
+    assert len(set(means)) == 19
+
+
+def test_ten_probabilities_are_ten_curves(ax):
+    table = uncertainty.calibration(np.array([0.1, 0.5]), np.array([False, True]), bins=2)
+    plots_trust.calibration(ax, {f"p{i}": table for i in range(10)})
+    assert len({(line.get_color(), line.get_linestyle()) for line in ax.lines[1:]}) == 10
+
+
+@pytest.mark.parametrize(
+    "row, said",
+    [
+        ({"all": ("sella", "nasion")}, "along sella → nasion, mm"),
+        ({"left": ("a", "b"), "right": ("a", "b")}, "along the row, mm"),
+    ],
+)
+def test_without_sides_the_axis_names_the_two_landmarks_it_runs_along(ax, row, said):
+    rows = located(["sella", "nasion"])
+    rows.attrs["row"] = row
+    plots_trust.along_across(ax, rows)
+    assert ax.get_xlabel() == said

@@ -21,6 +21,7 @@ import yaml
 import lmkit
 from lmkit import choices, commands, notebooks, parameters, phantom, runs
 from lmkit.config import RunConfig
+from lmkit.files import shown_path
 from lmkit.gridfile import read_grid
 from lmkit.notebooks import notebook_names
 from lmkit.verdicts import p_text
@@ -224,6 +225,15 @@ def test_our_own_help_lists_every_setting_with_what_it_may_be(capsys):
     assert len(means) == len(choices.DECODERS)
     assert len(set(means)) == 1, "one column, however long a name is"
     assert notebooks.main(["3_train", "--help-notebook"]) == 1
+
+
+def test_a_path_that_is_printed_can_be_opened(tmp_path, monkeypatch):
+    """The leading folder was cut off from outputs that lie outside of the project."""
+    inside = ROOT / "outputs" / "phantom" / "right" / "quick"
+    assert shown_path(inside) == str(Path("outputs", "phantom", "right", "quick"))
+    assert shown_path(tmp_path / "nc_out" / "a") == str(tmp_path / "nc_out" / "a")
+    monkeypatch.chdir(tmp_path)
+    assert shown_path(tmp_path / "nc_out" / "a") == str(Path("nc_out", "a"))
 
 
 def test_importing_lmkit_is_light():

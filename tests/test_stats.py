@@ -172,6 +172,16 @@ def test_fewer_than_two_patients_give_no_interval(errors, patients):
     assert set(flat(result).values()) == {None}
 
 
+@pytest.mark.parametrize("n, spans", [(2, False), (4, False), (5, True)])
+def test_a_mean_of_fewer_than_five_patients_has_no_interval_but_a_rate_has_its_room(n, spans):
+    """Of two patients it was their two values, at 95 %."""
+    result = stats.bootstrap_intervals(np.arange(1.0, n + 1)[:, None], np.arange(n))
+    assert result["patients"] == n
+    assert [result[name] is not None for name in ("mre_mm", "median_mm")] == [spans, spans]
+    low, high = result["sdr"]["4"]
+    assert high - low > 0.4
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [

@@ -150,3 +150,17 @@ def test_a_point_without_any_measure_is_not_trusted(rule):
     assert not found.loc[0, "trust"]
     assert np.isnan(found.loc[0, "risk"])
     assert found.loc[1:, "risk"].notna().all()
+
+
+def test_radii_that_cannot_be_promised_are_counted_with_what_they_would_take(rule):
+    tested = pd.DataFrame({"error_mm": [1.0, 3.0, np.nan], "radius_mm": [2.0, 2.0, 2.0]})
+    nothing = replace(rule, radii_mm={"a": None, "b": None})
+    said = trust.radii_said(nothing, tested.assign(radius_mm=np.nan), np.full(20, np.nan))
+    assert said == (
+        "a 90 % radius takes 9 validation labels of its landmark: left out for 2 of 2 landmarks, "
+        "which have fewer"
+    )
+    some = replace(rule, radii_mm={"a": 2.0, "b": 2.0})
+    said = trust.radii_said(some, tested, np.array([0.8, 1.0, np.nan])).splitlines()
+    assert said[0] == "90 % radii from validation patients hold 50.0 % of the test points;"
+    assert said[1].endswith("2 new splits of all these patients such radii hold 90.0 % (80–100 %)")

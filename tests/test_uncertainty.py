@@ -106,3 +106,19 @@ def test_where_nobody_failed_the_patients_say_how_sure_that_is():
     failed[-3:] = True
     with_some = uncertainty.calibrated(score, failed, patients=40)
     assert with_some == uncertainty.calibrated(score, failed)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95, 0.99])
+def test_as_many_labels_as_a_radius_takes_give_one_and_one_fewer_gives_none(level):
+    n = uncertainty.fewest_labels(level)
+    assert np.isfinite(uncertainty.conformal_radii(np.ones((n, 1)), level)).all()
+    assert np.isinf(uncertainty.conformal_radii(np.ones((n - 1, 1)), level)).all()
+
+
+def test_a_radius_that_is_not_promised_holds_nothing():
+    """Infinite ones held everything: 100 % from six patients of whom nobody could say a thing."""
+    patients = np.arange(8)
+    assert np.isnan(uncertainty.conformal_coverage(np.ones((8, 2)), patients, 0.9)).all()
+    errors = np.ones((40, 2))
+    errors[3:, 1] = np.nan  # a landmark with three labels
+    assert uncertainty.conformal_coverage(errors, np.arange(40), 0.9).tolist() == [1.0] * 20
