@@ -20,7 +20,7 @@ KINDS = {
     "label": "the audit doubts the label",
     "other side": "nearer to the other side's landmarks than to its own side's",
     "landmark": f"within {FAILURE_MM:g} mm of another landmark of its side",
-    "neighbour": "half a step to two and a half along the row of structures",
+    "neighbour": "half a step to two and a half along the row",
     "elsewhere": "none of these",
 }
 IDENTITY = ("other side", "landmark", "neighbour")
