@@ -11,7 +11,7 @@ from PIL import Image
 
 from lmkit import commands, data, lookalikes
 from lmkit.audit import check_dataset
-from lmkit.config import InputError
+from lmkit.config import InputError, make_config
 from lmkit.plots_check import offenders
 from lmkit.textfiles import read_text_files
 
@@ -157,6 +157,33 @@ def test_a_dataset_without_any_spacing_says_so_once(sound):
     assert (row["problem"], row["image"]) == ("spacing missing", "")
 
 
+@pytest.mark.parametrize("images", [range(2, 12), [6]])
+def test_the_check_says_that_a_missing_spacing_stops_training_just_as_training_does(
+    sound, images, capsys
+):
+    for row in images:
+        change(sound, "images.csv", row, spacing_x_mm="", spacing_y_mm="")
+    (row,) = check_dataset(sound, pixels=False).problems.to_dict("records")
+    assert row["stops"]
+    assert "spacing_x_mm" in row["to_do"]
+    assert "with -p spacing_mm 1 each mm in tables and figures is a pixel" in row["to_do"]
+    commands.main(["check", str(sound)])
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == "1 problem, 1 of them to be mended before training"
+    with pytest.raises(InputError, match="a pixel spacing for every image"):
+        data.open_for(make_config({"dataset": str(sound)}))
+    assert check_dataset(sound, pixels=False, spacing_mm=(0.2, 0.3)).problems.empty
+
+
+def test_problems_that_stop_come_first_whoever_found_them(sound):
+    change(sound, "landmarks.csv", 2, x=-7)
+    change(sound, "images.csv", 6, spacing_x_mm="", spacing_y_mm="")
+    assert check_dataset(sound, pixels=False).problems["problem"].tolist() == [
+        "spacing missing",
+        "point outside the image",
+    ]
+
+
 def test_a_spacing_other_than_the_dicom_headers_is_listed(sound):
     from test_formats import RAMP, write_dicom
 
@@ -234,6 +261,7 @@ def test_text_files_with_a_wrong_line_are_left_out_and_listed(tmp_path):
     for i, text in enumerate(("1,2\n3,4\n", "1,2\n3;4\n", "1,2\n")):
         Image.fromarray(scene(i)).save(folder / "images" / f"{i}.png")
         (folder / "annotations" / f"{i}.txt").write_text(text)
+    (folder / "dataset.yaml").write_text("spacing_mm: 0.1\n")
     found = check_dataset(folder).problems
     assert found.loc[found["stops"], "file"].map(lambda f: f.rsplit("/", 1)[1]).tolist() == [
         "1.txt",
