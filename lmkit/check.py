@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lmkit import lookalikes
+from lmkit.check_faults import fault_rows
 from lmkit.check_rows import (
     SPACING,
     Found,
@@ -25,7 +25,7 @@ from lmkit.check_rows import (
     unlabelled,
 )
 from lmkit.dicom import dicom_spacing, is_dicom
-from lmkit.faults import Fault, Faults
+from lmkit.faults import Faults
 from lmkit.fields import InputError
 from lmkit.files import path_of
 from lmkit.formats import read_dataset, stray_images
@@ -33,23 +33,6 @@ from lmkit.images import image_size, read_image
 from lmkit.tables import LABELS, NO_SIDE, SPLITS, Tables
 
 COLUMNS = ["problem", "image", "file", "row", "expected", "got", "to_do", "stops"]
-MESSAGE = re.compile(
-    r"(?P<file>.*?)(?: (?:row|line) (?P<row>\d+))?: (?:(?P<what>[^:]{1,60}): )?"
-    r"expected (?P<expected>.*?),? (?:got:?|found) (?P<got>.*?)(?:; (?P<to_do>.*))?"
-)
-KINDS = (  # what a reader's message says, and what to call it
-    (r"expected a readable image|expected DICOM|expected a DICOM", "unreadable image"),
-    (r"expected an image of images.csv|expected an image of that name", "labels without an image"),
-    (r"which is missing|expected a file |an image file, found none", "missing image"),
-    (r"expected landmarks of|expected its landmarks", "image without labels"),
-    (r"\bonce, got", "given twice"),
-    (r"one split per patient", "patient in two splits"),
-    (r"expected labels for", "labels of an image of another size"),
-    (r"expected up to .* px", "point outside the image"),
-    (r"spacing", "spacing"),
-    (r": (landmark|side): ", "unknown name"),
-    (r"a number, got", "not a number"),
-)
 
 
 @dataclass(frozen=True)
@@ -105,7 +88,7 @@ def check_dataset(
     found += alike_patients(images)
     if pixels:
         found += _pictures(images, _collect(list(sizes), _looker(read), faults, threads=True))
-    stops = _from_faults(faults.found)
+    stops = fault_rows(faults.found)
     empty: dict[str, Any] = dict.fromkeys(COLUMNS, "")
     rows = [{**empty, "stops": False, **row} for row in (*stops, *found)]
     rows.sort(key=lambda row: not row["stops"])
@@ -154,27 +137,6 @@ def _collect(
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8) if threads else 1) as pool:
         done.update(pair for pair in pool.map(one, images) if pair is not None)
     return done
-
-
-def _from_faults(faults: list[Fault]) -> list[dict[str, Any]]:
-    """The readers' messages as rows of the table, the same one for many rows of a file once."""
-    bad = {fault.image for fault in faults if "images.csv row" in fault.message}
-    rows: dict[tuple[str, ...], dict[str, Any]] = {}
-    for fault in dict.fromkeys(faults):
-        kind = next((k for text, k in KINDS if re.search(text, fault.message)), "not as expected")
-        if kind == "labels without an image" and fault.image in bad:
-            continue  # the image's own row is at fault, and listed
-        match = MESSAGE.fullmatch(fault.message)
-        cells = match.groupdict("") if match else {"expected": fault.message}
-        what = cells.pop("what", "")
-        if what and what not in ("image", "x", "y"):
-            cells["expected"] = f"{what}: {cells['expected']}"
-        key = (kind, fault.image, cells.get("file", ""), cells["expected"], cells.get("got", ""))
-        if key in rows:
-            rows[key]["row"] += f", {cells.get('row', '')}"
-        else:
-            rows[key] = {"problem": kind, "image": fault.image, **cells, "stops": True}
-    return list(rows.values())
 
 
 def _headers(images: pd.DataFrame, paths: dict[str, Path], faults: Faults) -> list[Found]:

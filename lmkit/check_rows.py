@@ -68,7 +68,7 @@ def unlabelled(tables: Any, stray: list[Path], faults: Faults) -> list[Found]:
             problem="image without labels", image=name, expected="its landmarks", got="none",
             to_do="label it, or take it out of the folder",
         )
-        for name in sorted({*names, *left_out})
+        for name in sorted({*names, *(left_out - named)})
     ]  # fmt: skip
     wanted = list(tables.names)
     for (image, side), rows in tables.landmarks.groupby(["image", "side"], sort=False):

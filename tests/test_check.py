@@ -254,6 +254,27 @@ def test_other_formats_are_checked_row_by_row_too(tmp_path):
     assert (found["problem"] == "image without labels").sum() == 4
 
 
+def test_the_same_fault_in_many_rows_of_a_file_is_one_line_that_says_what_to_do(tmp_path):
+    folder = tmp_path / "set"
+    (folder / "images").mkdir(parents=True)
+    lines = ["image,side,x1,y1,x2,y2"]
+    for i, side in enumerate([*["rechts", "links"] * 5, "mitte"]):
+        Image.fromarray(scene(i)).save(folder / "images" / f"{i}.png")
+        lines.append(f"{i}.png,{side},1,2,3,4")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    rows = check_dataset(folder).problems
+    named = rows[rows["problem"] == "unknown name"]
+    assert named["got"].tolist() == [
+        "'rechts', 5 times, here first",
+        "'links', 5 times, here first",
+        "'mitte'",
+    ]
+    assert named["row"].tolist() == ["2", "3", "12"]
+    assert named["image"].tolist() == ["0.png", "1.png", "10.png"]
+    assert set(named["to_do"]) == {"rename it in the file to left or right, the patient's own side"}
+    assert "image without labels" not in set(rows["problem"])  # they have some
+
+
 def test_text_files_with_a_wrong_line_are_left_out_and_listed(tmp_path):
     folder = tmp_path / "old"
     for part in ("images", "annotations"):
