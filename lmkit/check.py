@@ -59,11 +59,11 @@ def check_dataset(
 ) -> Check:
     """Look for problems without stopping at the first one.
 
-    Faults that `open_dataset` refuses; images without labels and labels without images; points that
-    are missing or outside the image; spacings that are missing, odd, exchanged in x and y or other
-    than the DICOM header's; patients whose names differ in capitals or spaces alone; odd sizes;
-    blank pictures; and pictures that are the same or nearly so, which matters most where they are
-    in different splits.
+    Faults that `open_dataset` refuses; corrections whose label has changed since; images without
+    labels and labels without images; points that are missing or outside the image; spacings that
+    are missing, odd, exchanged in x and y or other than the DICOM header's; patients whose names
+    differ in capitals or spaces alone; odd sizes; blank pictures; and pictures that are the same or
+    nearly so, which matters most where they are in different splits.
 
     Args:
         source: a dataset folder or label file in any format of `lmkit.formats`, whatever is wrong
@@ -88,7 +88,7 @@ def check_dataset(
     found += alike_patients(images)
     if pixels:
         found += _pictures(images, _collect(list(sizes), _looker(read), faults, threads=True))
-    stops = fault_rows(faults.found)
+    stops = [*fault_rows(faults.found), *fault_rows(faults.remarks, stops=False)]
     empty: dict[str, Any] = dict.fromkeys(COLUMNS, "")
     rows = [{**empty, "stops": False, **row} for row in (*stops, *found)]
     rows.sort(key=lambda row: not row["stops"])

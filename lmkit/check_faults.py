@@ -14,6 +14,7 @@ MESSAGE = re.compile(
 )
 ITEM = re.compile(r" [a-z]+ \d+$")  # behind a file's name, such as ` task 12`
 KINDS = (  # what a reader's message says, and what to call it
+    (r"expected the label at .* as when it was corrected", "correction of a label changed since"),
     (r"expected a readable image|expected DICOM|expected a DICOM", "unreadable image"),
     (r"expected an image of images.csv|expected an image of that name", "labels without an image"),
     (r"which is missing|expected a file |an image file, found none", "missing image"),
@@ -28,7 +29,7 @@ KINDS = (  # what a reader's message says, and what to call it
 )
 
 
-def fault_rows(faults: list[Fault]) -> list[dict[str, Any]]:
+def fault_rows(faults: list[Fault], stops: bool = True) -> list[dict[str, Any]]:
     """The readers' messages as rows of the table, the same one for many rows of a file once."""
     bad = {fault.image for fault in faults if "images.csv row" in fault.message}
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -45,7 +46,7 @@ def fault_rows(faults: list[Fault]) -> list[dict[str, Any]]:
         if key in rows:
             rows[key]["row"] += f", {cells.get('row', '')}"
         else:
-            rows[key] = {"problem": kind, "image": fault.image, **cells, "stops": True}
+            rows[key] = {"problem": kind, "image": fault.image, **cells, "stops": stops}
     return _joined(list(rows.values()))
 
 
