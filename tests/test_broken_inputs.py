@@ -299,6 +299,11 @@ def a_path_out_of_the_folder_in_a_wide_table(folder):
     (folder / "labels.csv").write_text(LABEL + "../secret.png,1,2\n")
 
 
+@breaks("labels.csv row 1: expected a column image, got Bild, Seite, x1, y1; rename the column of")
+def a_wide_table_whose_columns_have_other_names(folder):
+    (folder / "labels.csv").write_text("Bild;Seite;x1;y1\na.png;links;1,5;2\n")
+
+
 @breaks("labels.csv row 2: side: expected left | right, got 'links'")
 def another_languages_side(folder):
     (folder / "labels.csv").write_text("image,side,x1,y1\na.png,links,1,2\n")
