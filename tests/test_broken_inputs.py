@@ -197,6 +197,22 @@ def a_spacing_of_a_light_year(folder):
     native(folder, images="image,patient,spacing_x_mm,spacing_y_mm\na.png,1,,\nb.png,2,1,1e308\n")
 
 
+@breaks("dataset.yaml: spacing_mm: expected one or two numbers > 0, got '0,17'; write 0.17 with a")
+def a_spacing_with_a_decimal_comma(folder):
+    native(folder, about="landmarks: [tip, base]\nsides: []\nspacing_mm: 0,17\n")
+
+
+@breaks("up to 3 times, got [1, 25]; write 1.25 with a decimal point")
+def a_spacing_with_a_decimal_comma_in_brackets(folder):
+    native(folder, about="landmarks: [tip, base]\nsides: []\nspacing_mm: [1,25]\n")
+
+
+@breaks("images.csv row 2: spacing_x_mm: expected a number, got '0,17'; write 0.17 with a decimal")
+def a_spacing_with_a_decimal_comma_in_a_cell(folder):
+    images = 'image,patient,spacing_x_mm,spacing_y_mm\na.png,1,"0,17",0.17\nb.png,2,0.1,0.1\n'
+    native(folder, images=images)
+
+
 @breaks("dataset.yaml: spacing_mm: expected 0.0001 to 100 mm per pixel, got 1e-07; state it in mm")
 def a_spacing_in_metres(folder):
     native(folder, about="landmarks: [tip, base]\nsides: []\nspacing_mm: 0.0000001\n")

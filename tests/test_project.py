@@ -27,8 +27,8 @@ from lmkit.verdicts import p_text
 
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = [  # each file imports only from files above it
-    "__init__ choices fields limits config locks files faults geometry lines measures declare",
-    "tables",
+    "__init__ choices pixels fields limits config locks files faults geometry",
+    "lines measures declare tables",
     "phantom_* phantom",
     "dicom images canvas jsonfiles native places sources textlines textfiles",
     "audit_repair appending outdated corrections",
