@@ -15,6 +15,7 @@ MESSAGE = re.compile(
 ITEM = re.compile(r" [a-z]+ \d+$")  # behind a file's name, such as ` task 12`
 KINDS = (  # what a reader's message says, and what to call it
     (r"expected the label at .* as when it was corrected", "correction of a label changed since"),
+    (r"expected left and right, got a folder of labels", "folder that is not read"),
     (r"expected a readable image|expected DICOM|expected a DICOM", "unreadable image"),
     (r"expected an image of images.csv|expected an image of that name", "labels without an image"),
     (r"which is missing|expected a file |an image file, found none", "missing image"),

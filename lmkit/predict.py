@@ -17,7 +17,7 @@ from lmkit.choices import DEVICES
 from lmkit.evaluate import predict
 from lmkit.fields import InputError, escaped
 from lmkit.files import atomic_path, path_of, writing
-from lmkit.images import SUFFIXES
+from lmkit.images import READ, SUFFIXES
 from lmkit.metrics import FAILURE_MM
 from lmkit.runs import load_run
 from lmkit.trust import TrustRule
@@ -32,8 +32,7 @@ def image_files(path: str | Path) -> list[Path]:
         return [path]
     found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
     if not found:
-        known = " ".join(suffix[1:] for suffix in SUFFIXES)
-        raise InputError(f"{path}: expected images ({known}), found none")
+        raise InputError(f"{path}: expected images ({READ}), found none")
     return found
 
 

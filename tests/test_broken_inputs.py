@@ -264,6 +264,34 @@ def a_line_too_many(folder):
     (folder / "annotations" / "b.txt").write_text("1,2\n3,4\n5,6\n")
 
 
+@breaks("got [] and ['left']; call images/Links and annotations/Rechts left or right, if")
+def a_folder_of_a_side_in_another_language(folder):
+    for place in ("images/Links", "annotations/Rechts", "annotations/left"):
+        (folder / place).mkdir(parents=True)
+
+
+@breaks(".tiff .dcm .dicom), found none; call Links/ left or right, if it is a side")
+def all_folders_in_another_language(folder):
+    (folder / "images").rename(folder / "Links")
+    (folder / "images").mkdir()
+    (folder / "Links").rename(folder / "images" / "Links")
+    (folder / "annotations" / "Links").mkdir(parents=True)
+
+
+@breaks("(1 such files); b.webp is there, in a format that is not read; save it as one of png jpg")
+def a_picture_in_a_format_that_is_not_read(folder):
+    (folder / "annotations").mkdir()
+    for name in "ab":
+        (folder / "annotations" / f"{name}.txt").write_text("1,2\n")
+    (folder / "images" / "b.png").rename(folder / "images" / "b.webp")
+
+
+@breaks("or its images/, got 'b.png'; b.webp is there, in a format")
+def a_table_of_a_picture_in_a_format_that_is_not_read(folder):
+    (folder / "images" / "b.png").rename(folder / "images" / "b.webp")
+    (folder / "labels.csv").write_text("image,x1,y1\nb.png,1,2\n")
+
+
 @breaks("b.txt: expected an image of that name in")
 def a_text_file_without_its_image(folder):
     (folder / "annotations").mkdir()

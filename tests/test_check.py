@@ -292,6 +292,21 @@ def test_text_files_with_a_wrong_line_are_left_out_and_listed(tmp_path):
         read_text_files(folder)
 
 
+def test_a_folder_beside_left_and_right_whose_labels_are_passed_over_is_listed(tmp_path):
+    folder = tmp_path / "old"
+    for i, side in enumerate(("right", "Links")):
+        for part in ("images", "annotations"):
+            (folder / part / side).mkdir(parents=True)
+        Image.fromarray(scene(i)).save(folder / "images" / side / "0.png")
+        (folder / "annotations" / side / "0.txt").write_text("1,2\n3,4\n")
+    (folder / "dataset.yaml").write_text("spacing_mm: 0.1\n")
+    rows = check_dataset(folder).problems.set_index("problem")
+    assert rows.loc["folder that is not read", "file"] == str(folder / "annotations" / "Links")
+    assert not rows.loc["folder that is not read", "stops"]
+    with pytest.warns(UserWarning, match="Links: expected left and right, got a folder of labels"):
+        data.open_dataset(folder)
+
+
 def test_an_opened_dataset_can_be_checked_as_well(sound):
     change(sound, "landmarks.csv", 2, x=-7)
     check = check_dataset(data.open_dataset(sound))

@@ -30,7 +30,7 @@ ORDER = [  # each file imports only from files above it
     "__init__ choices pixels fields limits config locks files faults geometry",
     "lines measures declare tables",
     "phantom_* phantom",
-    "dicom images canvas jsonfiles native places sources textlines textfiles",
+    "dicom images canvas jsonfiles native places sources textfolders textlines textfiles",
     "audit_repair appending outdated corrections",
     "coco labelme widecsv cvat labelstudio formats",
     "writers lookalikes check_rows check_faults check leftover convert commands data",
