@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,9 +13,19 @@ import numpy as np
 import pandas as pd
 
 from lmkit import lookalikes
-from lmkit.check_rows import Found, alike_patients, outside, remarked, spacing_rows, unlabelled
+from lmkit.check_faults import fault_rows
+from lmkit.check_rows import (
+    SPACING,
+    Found,
+    alike_patients,
+    odd_sizes,
+    outside,
+    remarked,
+    spacing_rows,
+    unlabelled,
+)
 from lmkit.dicom import dicom_spacing, is_dicom
-from lmkit.faults import Fault, Faults
+from lmkit.faults import Faults
 from lmkit.fields import InputError
 from lmkit.files import path_of
 from lmkit.formats import read_dataset, stray_images
@@ -24,23 +33,6 @@ from lmkit.images import image_size, read_image
 from lmkit.tables import LABELS, NO_SIDE, SPLITS, Tables
 
 COLUMNS = ["problem", "image", "file", "row", "expected", "got", "to_do", "stops"]
-MESSAGE = re.compile(
-    r"(?P<file>.*?)(?: (?:row|line) (?P<row>\d+))?: (?:(?P<what>[^:]{1,60}): )?"
-    r"expected (?P<expected>.*?),? (?:got:?|found) (?P<got>.*?)(?:; (?P<to_do>.*))?"
-)
-KINDS = (  # what a reader's message says, and what to call it
-    (r"expected a readable image|expected DICOM|expected a DICOM", "unreadable image"),
-    (r"expected an image of images.csv|expected an image of that name", "labels without an image"),
-    (r"which is missing|expected a file |an image file, found none", "missing image"),
-    (r"expected landmarks of|expected its landmarks", "image without labels"),
-    (r"\bonce, got", "given twice"),
-    (r"one split per patient", "patient in two splits"),
-    (r"expected labels for", "labels of an image of another size"),
-    (r"expected up to .* px", "point outside the image"),
-    (r"spacing", "spacing"),
-    (r": (landmark|side): ", "unknown name"),
-    (r"a number, got", "not a number"),
-)
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,8 @@ class Check:
     Attributes:
         counts: what, value; one row per count.
         problems: problem, image ('' = not one image's), file, row ('' = not a row's), expected,
-            got, to_do, stops (the dataset cannot be opened, or its images not read); those first.
+            got, to_do, stops (the dataset cannot be opened, its images not read, or nothing trained
+            on it); those first.
         landmarks: image, side, landmark, x, y; those that could be read.
         read: image -> (H, W) array. Raises: InputError for an image that cannot be read.
     """
@@ -61,19 +54,22 @@ class Check:
     read: Callable[[str], np.ndarray]
 
 
-def check_dataset(source: Any, *, pixels: bool = True) -> Check:
+def check_dataset(
+    source: Any, *, pixels: bool = True, spacing_mm: tuple[float, float] | None = None
+) -> Check:
     """Look for problems without stopping at the first one.
 
-    Faults that `open_dataset` refuses; images without labels and labels without images; points that
-    are missing or outside the image; spacings that are missing, odd, exchanged in x and y or other
-    than the DICOM header's; patients whose names differ in capitals or spaces alone; odd sizes;
-    blank pictures; and pictures that are the same or nearly so, which matters most where they are
-    in different splits.
+    Faults that `open_dataset` refuses; corrections whose label has changed since; images without
+    labels and labels without images; points that are missing or outside the image; spacings that
+    are missing, odd, exchanged in x and y or other than the DICOM header's; patients whose names
+    differ in capitals or spaces alone; odd sizes; blank pictures; and pictures that are the same or
+    nearly so, which matters most where they are in different splits.
 
     Args:
         source: a dataset folder or label file in any format of `lmkit.formats`, whatever is wrong
             with it, or an opened `lmkit.data.Dataset`.
         pixels: also read every image, for unreadable, blank and repeated ones.
+        spacing_mm: x, y that a run is given for images that state none, mm per pixel.
     Raises: InputError only where there is no such folder or file.
     """
     faults = Faults(collect=True)
@@ -86,14 +82,16 @@ def check_dataset(source: Any, *, pixels: bool = True) -> Check:
         tables, paths, read, size, stray = source, {}, source.read, source.size, []
     images, landmarks = tables.images, tables.landmarks
     sizes = _collect(images["image"], size, faults)
-    found = [*outside(landmarks, sizes), *spacing_rows(images), *_headers(images, paths, faults)]
-    found += [*unlabelled(tables, stray, faults), *_odd_sizes(sizes), *remarked(tables)]
+    found = [*outside(landmarks, sizes), *spacing_rows(_with_spacing(images, spacing_mm))]
+    found += _headers(images, paths, faults)
+    found += [*unlabelled(tables, stray, faults), *odd_sizes(sizes), *remarked(tables)]
     found += alike_patients(images)
     if pixels:
         found += _pictures(images, _collect(list(sizes), _looker(read), faults, threads=True))
-    stops = _from_faults(faults.found)
+    stops = [*fault_rows(faults.found), *fault_rows(faults.remarks, stops=False)]
     empty: dict[str, Any] = dict.fromkeys(COLUMNS, "")
     rows = [{**empty, "stops": False, **row} for row in (*stops, *found)]
+    rows.sort(key=lambda row: not row["stops"])
     return Check(_counts(tables, sizes), pd.DataFrame(rows, columns=COLUMNS), landmarks, read)
 
 
@@ -106,6 +104,11 @@ def _tables(folder: Path, faults: Faults) -> Tables:
     columns = ["image", "patient", "split", "spacing_x_mm", "spacing_y_mm"]
     landmarks = pd.DataFrame(columns=LABELS)
     return Tables(folder.name, (), (), pd.DataFrame(columns=columns), landmarks, {})
+
+
+def _with_spacing(images: pd.DataFrame, given: tuple[float, float] | None) -> pd.DataFrame:
+    """The images with the spacing that a run gives to those that state none."""
+    return images if given is None else images.fillna(dict(zip(SPACING, given, strict=True)))
 
 
 def _reader(tables: Tables) -> Callable[[str], np.ndarray]:
@@ -136,27 +139,6 @@ def _collect(
     return done
 
 
-def _from_faults(faults: list[Fault]) -> list[dict[str, Any]]:
-    """The readers' messages as rows of the table, the same one for many rows of a file once."""
-    bad = {fault.image for fault in faults if "images.csv row" in fault.message}
-    rows: dict[tuple[str, ...], dict[str, Any]] = {}
-    for fault in dict.fromkeys(faults):
-        kind = next((k for text, k in KINDS if re.search(text, fault.message)), "not as expected")
-        if kind == "labels without an image" and fault.image in bad:
-            continue  # the image's own row is at fault, and listed
-        match = MESSAGE.fullmatch(fault.message)
-        cells = match.groupdict("") if match else {"expected": fault.message}
-        what = cells.pop("what", "")
-        if what and what not in ("image", "x", "y"):
-            cells["expected"] = f"{what}: {cells['expected']}"
-        key = (kind, fault.image, cells.get("file", ""), cells["expected"], cells.get("got", ""))
-        if key in rows:
-            rows[key]["row"] += f", {cells.get('row', '')}"
-        else:
-            rows[key] = {"problem": kind, "image": fault.image, **cells, "stops": True}
-    return list(rows.values())
-
-
 def _headers(images: pd.DataFrame, paths: dict[str, Path], faults: Faults) -> list[Found]:
     """DICOM images whose stated spacing is not their header's."""
     found = []
@@ -176,32 +158,6 @@ def _headers(images: pd.DataFrame, paths: dict[str, Path], faults: Faults) -> li
                         to_do="leave the columns empty to take the header's, or keep yours",
                     )
                 )  # fmt: skip
-    return found
-
-
-def _odd_sizes(sizes: dict[str, tuple[int, int]]) -> list[Found]:
-    """Images turned by 90 degrees against nearly all others, or of less than half their size."""
-    if len(sizes) < 5:
-        return []
-    hw = np.array(list(sizes.values()), float)
-    usual = np.median(hw, axis=0)
-    lying = np.sign(np.log(hw[:, 1] / hw[:, 0]).round(2))
-    most = np.sign(lying.sum()) if abs(lying.sum()) >= 0.8 * len(lying) else 0
-    found = []
-    for (image, (height, width)), way in zip(sizes.items(), lying, strict=True):
-        ratio = np.sqrt(height * width / usual.prod())
-        if most and way == -most:
-            why, to_do = "size: turned", "turn the image and its points, if it is"
-        elif not 0.5 <= ratio <= 2:
-            why, to_do = "size: unusual", "look whether it is a thumbnail or another kind of image"
-        else:
-            continue
-        expected = f"about {usual[1]:.0f} x {usual[0]:.0f} pixels"
-        found.append(
-            Found(
-                problem=why, image=image, expected=expected, got=f"{width} x {height}", to_do=to_do
-            )
-        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""What the dataset check finds in the tables alone: points, spacings, images without labels."""
+"""What the dataset check finds without a look at pixels: points, spacings, sizes, no labels."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ SPACING = ["spacing_x_mm", "spacing_y_mm"]
 ODD_Z = 8.0  # robust deviations of the log spacing, and
 ODD_RATIO = 1.5  # times the median, beyond which a spacing is odd
 SAME = 0.01  # difference of logs below which spacings are equal
+NO_SPACING = (  # training needs one: see `lmkit.data.open_for`
+    "add the columns spacing_x_mm and spacing_y_mm, write spacing_mm in dataset.yaml, or give "
+    "every notebook -p spacing_mm X; with -p spacing_mm 1 each mm in tables and figures is a pixel"
+)
 
 
 class Found(TypedDict, total=False):
@@ -27,6 +31,7 @@ class Found(TypedDict, total=False):
     expected: str
     got: str
     to_do: str
+    stops: bool
 
 
 def outside(landmarks: pd.DataFrame, sizes: dict[str, tuple[int, int]]) -> list[Found]:
@@ -63,7 +68,7 @@ def unlabelled(tables: Any, stray: list[Path], faults: Faults) -> list[Found]:
             problem="image without labels", image=name, expected="its landmarks", got="none",
             to_do="label it, or take it out of the folder",
         )
-        for name in sorted({*names, *left_out})
+        for name in sorted({*names, *(left_out - named)})
     ]  # fmt: skip
     wanted = list(tables.names)
     for (image, side), rows in tables.landmarks.groupby(["image", "side"], sort=False):
@@ -104,8 +109,39 @@ def alike_patients(images: pd.DataFrame) -> list[Found]:
     ]  # fmt: skip
 
 
+def odd_sizes(sizes: dict[str, tuple[int, int]]) -> list[Found]:
+    """Images turned by 90 degrees against nearly all others, or of less than half their size.
+
+    Args:
+        sizes: (H, W) of the images whose size is known.
+    """
+    if len(sizes) < 5:
+        return []
+    hw = np.array(list(sizes.values()), float)
+    usual = np.median(hw, axis=0)
+    lying = np.sign(np.log(hw[:, 1] / hw[:, 0]).round(2))
+    most = np.sign(lying.sum()) if abs(lying.sum()) >= 0.8 * len(lying) else 0
+    found = []
+    for (image, (height, width)), way in zip(sizes.items(), lying, strict=True):
+        ratio = np.sqrt(height * width / usual.prod())
+        if most and way == -most:
+            why, to_do = "size: turned", "turn the image and its points, if it is"
+        elif not 0.5 <= ratio <= 2:
+            why, to_do = "size: unusual", "look whether it is a thumbnail or another kind of image"
+        else:
+            continue
+        expected = f"about {usual[1]:.0f} x {usual[0]:.0f} pixels"
+        found.append(
+            Found(
+                problem=why, image=image, expected=expected, got=f"{width} x {height}", to_do=to_do
+            )
+        )
+    return found
+
+
 def spacing_rows(images: pd.DataFrame) -> list[Found]:
-    """Spacings that are missing, far from the others, or exchanged in x and y."""
+    """Spacings that are missing, which stops training, far from the others, or exchanged in x and
+    y."""
     table = images.set_index("image")[SPACING].astype(float)
     known = table.dropna()
     if known.empty and len(table):
@@ -113,13 +149,13 @@ def spacing_rows(images: pd.DataFrame) -> list[Found]:
         return [
             Found(
                 problem="spacing missing", image="", expected="mm per pixel in x and y", got=first,
-                to_do="state it in the dataset, or pass spacing_mm",
+                to_do=NO_SPACING, stops=True,
             )
         ]  # fmt: skip
     found = [
         Found(
             problem="spacing missing", image=image, expected="mm per pixel in x and y", got="none",
-            to_do="state it, as for the others",
+            to_do=f"as for the others, {NO_SPACING}", stops=True,
         )
         for image in table.index.difference(known.index, sort=False)
     ]  # fmt: skip

@@ -9,7 +9,6 @@ row no longer counts, and the set is looked at again.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -148,7 +147,7 @@ def corrected(folder: Path, tables: Tables, faults: Faults = STRICT) -> Tables:
 
     Returns: the tables; `corrections` are the rows in force with x_was, y_was, what the labels' own
         file says (px; NaN = not annotated). Rows whose label has changed since are not among them:
-        a warning names the first.
+        a warning, or a remark of `faults`, names the first.
     Raises: InputError naming the file and the row.
     """
     path = folder / FILE
@@ -159,7 +158,7 @@ def corrected(folder: Path, tables: Tables, faults: Faults = STRICT) -> Tables:
     now, notes = places(tables.landmarks, rows), tables.notes
     old = outdated(rows, now)
     if old.any():
-        warnings.warn(outdated_line(path, rows[old], now[old]), stacklevel=2)
+        faults.remark(outdated_line(path, rows[old], now[old]), rows[old].iloc[0]["image"])
         notes += (f"{FILE}: {old.sum()} corrections not applied, for the labels changed since",)
     rows = in_force(without(rows.assign(x_was=now[:, 0], y_was=now[:, 1]), old))
     if count(rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,11 +28,20 @@ class Faults:
 
     Args:
         collect: keep them in `found` instead of raising; the row that failed is then left out.
+            What is only to be looked at is kept in `remarks` instead of warned of.
     """
 
     def __init__(self, collect: bool = False) -> None:
         self.collect = collect
         self.found: list[Fault] = []
+        self.remarks: list[Fault] = []
+
+    def remark(self, message: str, image: str = "") -> None:
+        """Something to look at that stops nothing: warned of, or kept in `remarks`."""
+        if self.collect:
+            self.remarks.append(Fault(image, message))
+        else:
+            warnings.warn(message, stacklevel=3)
 
     @contextmanager
     def of(self, image: str = "") -> Iterator[None]:

@@ -12,6 +12,8 @@ from typing import Annotated, Any, TypeGuard, get_args, get_origin
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
+from lmkit.pixels import MOST_OBLONG, is_oblong, point_for_comma
+
 # in no name and no message: line breaks, other control characters, halves of surrogate pairs, signs
 # of no width and those that turn the direction of writing, by which a name looks like another one.
 # U+200C and U+200D, of no width as well, stay: words of Persian and of Indian languages have them.
@@ -185,12 +187,28 @@ def _per_pixel(value: float) -> float:
 
 
 def _spacing(value: object) -> object:
-    """One number stands for both axes."""
+    """One number stands for both axes; '0,17' for none, since it may be 0.17 or 0 and 17."""
+    if isinstance(value, str) and (to_do := point_for_comma(value)):
+        raise ValueError(
+            f"expected one number, or x and y as in 0.1,0.12, got {value!r}{to_do}, or x and y "
+            "with a space between them"
+        )
     if isinstance(value, str | int | float):
         value = _off_is_none(value)
         parts = _numbers(str(value)) if value is not None else None
         return parts * 2 if isinstance(parts, list) and len(parts) == 1 else parts
     return value
+
+
+def _pixel(pair: tuple[float, float] | None) -> tuple[float, float] | None:
+    """x and y of a pixel that is not absurdly long."""
+    if pair is not None and is_oblong(*pair):
+        raise ValueError(
+            f"expected x and y that differ up to {MOST_OBLONG:g} times, got {pair[0]:g} and "
+            f"{pair[1]:g}; write decimals with a point, as in 0.17; pixels that are so long are "
+            "stated in the dataset"
+        )
+    return pair
 
 
 Int = Annotated[int, BeforeValidator(_whole)]
@@ -206,7 +224,9 @@ Scales = Annotated[tuple[Positive, ...], BeforeValidator(_floats)]
 Optional = Annotated[Positive | None, BeforeValidator(_off_is_none)]
 Schedule = Annotated[tuple[Positive, Positive] | None, BeforeValidator(_schedule)]
 PerPixel = Annotated[Positive, AfterValidator(_per_pixel)]
-Spacing = Annotated[tuple[PerPixel, PerPixel] | None, BeforeValidator(_spacing)]
+Spacing = Annotated[
+    tuple[PerPixel, PerPixel] | None, BeforeValidator(_spacing), AfterValidator(_pixel)
+]
 
 
 def one_line(error: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> str:

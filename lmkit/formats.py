@@ -22,7 +22,7 @@ from lmkit.native import landmark_rows, read_native
 from lmkit.places import is_clutter, usual_patients
 from lmkit.tables import LEFT_RIGHT, Tables, patients_in_two, rows_of, two_splits
 from lmkit.textfiles import label_folders, read_text_files
-from lmkit.widecsv import is_wide, read_wide
+from lmkit.widecsv import is_wide, lacks_images, read_wide, without_images
 
 Files = list[Path]
 SECOND = "second_reading.csv"
@@ -81,8 +81,16 @@ def _json(fits: Callable[[object], bool]) -> Callable[[Path, Path | None], Files
     return _by_suffix(".json", lambda path: fits(read_json(path)))
 
 
+def _header(path: Path) -> list[str]:
+    return list(rows_of(path, (), most=1)[0][1])
+
+
 def _is_wide(path: Path) -> bool:
-    return is_wide(list(rows_of(path, (), most=1)[0][1]))
+    return is_wide(_header(path))
+
+
+def _lacks_images(path: Path) -> bool:
+    return lacks_images(_header(path))
 
 
 FORMATS = {
@@ -129,6 +137,8 @@ def read_dataset(path: Path, faults: Faults = STRICT) -> Tables:
         raise problems[0]
     if (folder / "annotations").is_dir() and only is None:
         return read_text_files(folder, faults)  # which says what is missing
+    for nearly in _by_suffix(".csv", _lacks_images)(folder, only):
+        raise InputError(without_images(nearly, _header(nearly)))
     got = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) if only is None else only.name
     raise InputError(
         f"{path}: expected dataset.yaml, images.csv, landmarks.csv and images/, or images/ and "

@@ -20,6 +20,7 @@ UNREADABLE = (  # Pillow raises any of them for a broken file
     Warning,  # where the caller has made warnings errors
 )
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", *DICOM_SUFFIXES)
+READ = " ".join(suffix[1:] for suffix in SUFFIXES)
 # what is tried, whatever a file is called: an EPS called .png would start Ghostscript on it; JPEG
 # reads MPO as well, which has no entry of its own
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF")
@@ -62,9 +63,8 @@ def read_image(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise InputError(f"{path}: expected an image file, found none") from None
     except UNREADABLE as error:
-        known = " ".join(suffix[1:] for suffix in SUFFIXES)
         got = one_line(error)
-        raise InputError(f"{path}: expected a readable image ({known}), got: {got}") from None
+        raise InputError(f"{path}: expected a readable image ({READ}), got: {got}") from None
 
 
 def _sixteen_bits(values: np.ndarray) -> np.ndarray:
@@ -98,7 +98,8 @@ def image_size(path: Path) -> Size:
     except FileNotFoundError:
         raise InputError(f"{path}: expected an image file, found none") from None
     except UNREADABLE as error:
-        raise InputError(f"{path}: expected a readable image, got: {one_line(error)}") from None
+        got = one_line(error)
+        raise InputError(f"{path}: expected a readable image ({READ}), got: {got}") from None
 
 
 def orientation(image: Image.Image) -> int:

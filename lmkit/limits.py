@@ -6,6 +6,7 @@ A finite number can be absurd, and one such point makes every mean of a run infi
 from __future__ import annotations
 
 from lmkit.fields import LEAST_MM, MOST_MM, InputError, is_number
+from lmkit.pixels import MOST_OBLONG, is_oblong, point_for_comma
 
 FARTHEST_PX = 1e6  # no image is as wide
 MOST_LANDMARKS = 10_000
@@ -37,6 +38,18 @@ def check_spacing(value: object, what: str, where: str) -> float:
             "state it in mm"
         )
     return float(value)
+
+
+def check_whole(pair: list[float], what: str, where: str) -> None:
+    """Two spacings, mm, of a YAML file: [1,25] is a slip for 1.25, [0.01, 0.04] is none.
+
+    Raises: InputError with `where` and `what` for whole numbers that make an absurd pixel.
+    """
+    if all(isinstance(value, int) for value in pair) and is_oblong(*pair):
+        raise InputError(
+            f"{where}: {what}: expected x and y that differ up to {MOST_OBLONG:g} times, got "
+            f"{pair}{point_for_comma(str(pair))}"
+        )
 
 
 def check_count(count: int, where: str) -> int:

@@ -238,7 +238,8 @@ def key_of(
             f"{nearest(image, tuple(images))}"
         )
     if sides and side not in sides:
-        raise InputError(f"{where}: side: expected {' | '.join(sides)}, got {shown(side)}")
+        to_do = "add it to sides in dataset.yaml" if side in LEFT_RIGHT else "rename it in the file"
+        raise InputError(f"{where}: side: expected {' | '.join(sides)}, got {shown(side)}; {to_do}")
     if landmark not in names:
         raise InputError(
             f"{where}: landmark: expected {' | '.join(names)}, got {shown(landmark)}"

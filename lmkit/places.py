@@ -9,12 +9,16 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from lmkit.fields import InputError
-from lmkit.images import SUFFIXES
+from lmkit.images import READ, SUFFIXES
 from lmkit.tables import SPLITS, image_file, shown
 
 UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before an uploaded file's name
 ELSEWHERE = re.compile(r"/|[A-Za-z]:|\w+://")  # a path of another computer, an address
 PLAIN = ("..", ".", "", "images", "image", "imgs", "img", "data")  # folders that say no patient
+UNREAD = (  # suffixes of pictures in other formats than `lmkit.images` reads
+    *(".webp", ".gif", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".psd", ".svg", ".pdf"),
+    *(".pgm", ".ppm", ".pnm", ".tga", ".ico", ".exr", ".npy", ".nii", ".mha", ".mhd", ".nrrd"),
+)
 DEEPEST = 32  # folders of a path that may be cut off one by one; nobody's radiographs lie deeper
 MANY, FEW = 5, 10  # folders, and images in each, from which on a folder is a patient
 NO_PATIENT = ("left", "right", *SPLITS)
@@ -49,8 +53,11 @@ def find_image(folder: Path, name: object, where: str, base: Path | None = None)
                 )
             if found:
                 return found[0]
+    stem = PurePosixPath(path).stem if path.lower().endswith(SUFFIXES) else path.split("/")[-1]
+    hints = (in_another_format(place, stem) for place in (*beside, folder, folder / "images"))
+    hint = next(filter(None, hints), "")
     raise InputError(
-        f"{where}: image: expected a file in {folder} or its images/, got {shown(name)}"
+        f"{where}: image: expected a file in {folder} or its images/, got {shown(name)}{hint}"
     )
 
 
@@ -129,6 +136,19 @@ def _unsided(path: PurePosixPath) -> PurePosixPath:
 
 def _is_patient(folder: PurePosixPath) -> bool:
     return folder.name not in ("", *NO_PATIENT)
+
+
+def in_another_format(folder: Path, stem: str = "") -> str:
+    """'; a.webp is there, ...' where a folder has a file of that name, or any for '', that is in no
+    format that is read; else nothing."""
+    other = [
+        path
+        for path in (sorted(folder.iterdir()) if folder.is_dir() else [])
+        if path.suffix.lower() in UNREAD and path.is_file() and stem in ("", path.stem)
+    ]
+    if not other:
+        return ""
+    return f"; {other[0].name} is there, in a format that is not read; save it as one of {READ}"
 
 
 def is_clutter(path: Path) -> bool:

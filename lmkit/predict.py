@@ -11,11 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
+import pandas as pd
+
 from lmkit.choices import DEVICES
 from lmkit.evaluate import predict
 from lmkit.fields import InputError, escaped
 from lmkit.files import atomic_path, path_of, writing
-from lmkit.images import SUFFIXES
+from lmkit.images import READ, SUFFIXES
+from lmkit.metrics import FAILURE_MM
+from lmkit.runs import load_run
+from lmkit.trust import TrustRule
+
+LIKELY = 0.5  # p_fail above which a point is rather wrong than right
 
 
 def image_files(path: str | Path) -> list[Path]:
@@ -25,8 +32,7 @@ def image_files(path: str | Path) -> list[Path]:
         return [path]
     found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
     if not found:
-        known = " ".join(suffix[1:] for suffix in SUFFIXES)
-        raise InputError(f"{path}: expected images ({known}), found none")
+        raise InputError(f"{path}: expected images ({READ}), found none")
     return found
 
 
@@ -39,6 +45,27 @@ def place_for(output: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=path.parent).close()
     return path
+
+
+def about_trust(rule: TrustRule, table: pd.DataFrame) -> tuple[str, str]:
+    """What the column trust is worth here, and a warning, '' where none is due.
+
+    Args:
+        table: of `lmkit.evaluate.predict`, with trust and p_fail.
+    """
+    said = (
+        f"trusted on validation: {rule.said()}; trust sets the riskiest apart, p_fail is the "
+        f"probability of an error over {FAILURE_MM:g} mm"
+    )
+    trusted = table.loc[table["trust"], "p_fail"]
+    likely = int((trusted > LIKELY).sum())
+    if 2 * likely <= len(trusted):
+        return said, ""
+    return said, (
+        f"{likely} of {len(trusted)} trusted points have p_fail over {LIKELY:g}: the run fails on "
+        "most points, and trust only says which are no riskier than usual; go by p_fail, or train "
+        "a better run"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,10 +84,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table = predict(given.run, files, given.device)
         with atomic_path(target) as part:
             table.to_csv(part, index=False, errors="backslashreplace")  # a name may be no text
+        rule = load_run(given.run).trust_rule
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(escaped(f"{len(files)} images, {len(table)} landmarks: {given.output}"))
+    if rule is not None:
+        said, warning = about_trust(rule, table)
+        print(said)
+        if warning:
+            print(f"warning: {warning}", file=sys.stderr)
     return 0
 
 

@@ -44,6 +44,7 @@ KEYS = (
 EDGE_PX = 0.5  # where tools that measure from the image's edge have the first pixel's centre
 SIDE = re.compile(r"(left|right)[ _.:/-]+(.+)", re.IGNORECASE)
 IMAGE_COLUMNS = ["image", "patient", "split", "spacing_x_mm", "spacing_y_mm", "spacing_source"]
+SAY_SIDE = "; rename it in the file to left or right, the patient's own side"
 Point = tuple[float, float, str]  # x, y, where it stands
 
 
@@ -144,7 +145,7 @@ class Collector:
             raise InputError(f"{where}: landmark: expected a name, got {shown(label)}")
         side = side.strip().lower()
         if side not in ("left", "right", ""):
-            raise InputError(f"{where}: side: expected left | right, got {shown(side)}")
+            raise InputError(f"{where}: side: expected left | right, got {shown(side)}{SAY_SIDE}")
         key = (image, side, name_of(label, "landmark", where).strip())
         if key in self.points:
             raise InputError(

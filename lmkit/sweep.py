@@ -83,7 +83,11 @@ def _gpus(pending: Sequence[Planned]) -> int | None:
 
 def told(cost: Cost, done: int, workers: int) -> str:
     """The estimate, in a line."""
-    source = "this sweep's finished runs" if cost.measured else "a short look at the base, here,"
+    source = (
+        "this sweep's finished runs"
+        if cost.measured
+        else "a short look at the base on this machine"
+    )
     return (
         f"{cost.runs} runs to do, {done} finished before; {workers} workers; about "
         f"{cost.wall_s / 60:.0f} min by {source}"

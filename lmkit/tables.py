@@ -21,8 +21,9 @@ import pandas as pd
 from lmkit.faults import Fault, one_line
 from lmkit.fields import LONGEST_NAME, InputError, is_name, is_number, nearest
 from lmkit.files import read_yaml
-from lmkit.limits import check_count, check_spacing
+from lmkit.limits import check_count, check_spacing, check_whole
 from lmkit.measures import Measurement
+from lmkit.pixels import point_for_comma
 
 NO_SIDE = "all"  # the side of a dataset without sides
 LEFT_RIGHT = ("left", "right")  # the sides of a dataset with sides: the patient's own
@@ -211,7 +212,9 @@ def number(text: str, what: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(f"{where}: {what}: expected a number, got {shown(text)}")
+        raise InputError(
+            f"{where}: {what}: expected a number, got {shown(text)}{point_for_comma(text)}"
+        )
     return value
 
 
@@ -221,8 +224,12 @@ def spacing_of(path: Path, value: object) -> tuple[float, float]:
     if value is None:
         return math.nan, math.nan
     if len(pair) != 2 or not all(is_number(v) and v > 0 for v in pair):
-        raise InputError(f"{path}: spacing_mm: expected one or two numbers > 0, got {shown(value)}")
+        to_do = point_for_comma(str(value))
+        raise InputError(
+            f"{path}: spacing_mm: expected one or two numbers > 0, got {shown(value)}{to_do}"
+        )
     x, y = (check_spacing(v, "spacing_mm", str(path)) for v in pair)
+    check_whole(pair, "spacing_mm", str(path))
     return x, y
 
 

@@ -5,7 +5,6 @@ Two or more readers: annotations_<reader>/ for each in the place of annotations/
 
 from __future__ import annotations
 
-import filecmp
 import math
 from collections import Counter
 from pathlib import Path
@@ -15,16 +14,13 @@ import pandas as pd
 
 from lmkit.declare import declared
 from lmkit.faults import STRICT, Fault, Faults
-from lmkit.fields import InputError, nearest
-from lmkit.images import SUFFIXES
+from lmkit.fields import InputError
 from lmkit.limits import check_count
 from lmkit.measures import Measurement
 from lmkit.native import mirror_pairs_of, sides_of
-from lmkit.places import is_clutter
 from lmkit.sources import edge_px
 from lmkit.tables import (
     LABELS,
-    LEFT_RIGHT,
     NO_SIDE,
     Tables,
     about_of,
@@ -35,6 +31,7 @@ from lmkit.tables import (
     shown,
     spacing_of,
 )
+from lmkit.textfolders import check_orphans, identity, image_files, passed_over, sides_in
 from lmkit.textlines import read_points
 
 KEYS = (
@@ -158,16 +155,18 @@ def _read_labels(
     files that have classes after their points."""
     points: Points = {}
     files, paths, classed = {}, {}, []
-    sides = _sides(folder, labels)
+    sides = sides_in(folder, labels)
+    for remark in passed_over(folder, labels) if sides else ():
+        faults.remark(remark)
     for side in sides or ("",):
-        pictures = _image_files(folder / "images" / side)
+        pictures = image_files(folder / "images" / side)
         with faults.of():
-            _check_orphans(labels / side, pictures)
+            check_orphans(labels / side, pictures)
         for picture in pictures:
             with faults.of(picture.name):
                 image_file(picture.parent, picture.name, str(picture), root=folder)
                 name_of(picture.name, "image", str(picture))
-                image = _identity(picture, side, folder / "images", sides)
+                image = identity(picture, side, folder / "images", sides)
                 label = labels / side / f"{picture.stem}.txt"
                 points[image, side or NO_SIDE], more = read_points(label, picture)
                 classed += [label] * more
@@ -205,54 +204,6 @@ def _combined(
         return readings[0], None
     every = pd.concat(readings)
     return every.groupby(LABELS[:3], sort=False, as_index=False)[["x", "y"]].mean(), None
-
-
-def _sides(folder: Path, labels: Path) -> tuple[str, ...]:
-    """The sides with a folder of images and one of annotations; () when neither has any."""
-    found = {}
-    for place in (folder / "images", labels):
-        names = [path.name for path in place.glob("*") if path.is_dir()]
-        found[place.name] = sorted(name for name in names if name in LEFT_RIGHT)
-        for name in set(names) - {*LEFT_RIGHT}:
-            if nearest(name, LEFT_RIGHT):
-                raise InputError(f"{place}: expected left and right, got {name!r}")
-    if found["images"] != found[labels.name]:
-        raise InputError(
-            f"{folder}: expected the same sides in images and {labels.name}, got "
-            f"{found['images']} and {found[labels.name]}"
-        )
-    return tuple(found["images"])
-
-
-def _image_files(folder: Path) -> list[Path]:
-    files = (path for path in folder.glob("*") if not is_clutter(Path(path.name)))
-    found = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
-    if not found:
-        raise InputError(f"{folder}: expected images ({' '.join(SUFFIXES)}), found none")
-    stems = Counter(path.stem for path in found)
-    stem, times = stems.most_common(1)[0]
-    if times > 1:
-        raise InputError(f"{folder}: expected one image called {stem}, got {times}")
-    return found
-
-
-def _check_orphans(folder: Path, pictures: list[Path]) -> None:
-    """Every label file has its image."""
-    labels = {path.stem for path in folder.glob("*.txt") if not is_clutter(Path(path.name))}
-    orphans = labels - {path.stem for path in pictures}
-    if orphans:
-        first = folder / f"{min(orphans)}.txt"
-        raise InputError(
-            f"{first}: expected an image of that name in {pictures[0].parent}, got none "
-            f"({len(orphans)} such files)"
-        )
-
-
-def _identity(path: Path, side: str, folder: Path, sides: tuple[str, ...]) -> str:
-    """The image's name: the file's own when all sides that have it hold the same picture."""
-    twins = [folder / other / path.name for other in sides if other != side]
-    same = all(filecmp.cmp(path, twin, shallow=False) for twin in twins if twin.exists())
-    return path.name if same else f"{side}/{path.name}"
 
 
 def _check_counts(

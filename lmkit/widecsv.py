@@ -52,6 +52,20 @@ def is_wide(header: list[str]) -> bool:
     return bool(known & {*IMAGE}) and "landmark" not in known and bool(axes_in(header))
 
 
+def lacks_images(header: list[str]) -> bool:
+    """Whether a CSV file with these columns is a wide table but for the column of the images."""
+    return not is_wide(header) and is_wide([*header, IMAGE[0]])
+
+
+def without_images(path: Path, header: list[str]) -> str:
+    """What to say of such a file."""
+    return (
+        f"{path} row 1: expected a column image, got {', '.join(header)[:200]}; rename the column "
+        "of the images' file names to image, and those of patient, split, side and spacing_mm so, "
+        "too"
+    )
+
+
 def _numbers(header: list[str]) -> set[str]:
     """The columns of numbers: others, such as names, keep a comma between digits."""
     return {*NUMBERS, *(column for pair in axes_in(header).values() for column in pair.values())}

@@ -197,6 +197,22 @@ def a_spacing_of_a_light_year(folder):
     native(folder, images="image,patient,spacing_x_mm,spacing_y_mm\na.png,1,,\nb.png,2,1,1e308\n")
 
 
+@breaks("dataset.yaml: spacing_mm: expected one or two numbers > 0, got '0,17'; write 0.17 with a")
+def a_spacing_with_a_decimal_comma(folder):
+    native(folder, about="landmarks: [tip, base]\nsides: []\nspacing_mm: 0,17\n")
+
+
+@breaks("up to 3 times, got [1, 25]; write 1.25 with a decimal point")
+def a_spacing_with_a_decimal_comma_in_brackets(folder):
+    native(folder, about="landmarks: [tip, base]\nsides: []\nspacing_mm: [1,25]\n")
+
+
+@breaks("images.csv row 2: spacing_x_mm: expected a number, got '0,17'; write 0.17 with a decimal")
+def a_spacing_with_a_decimal_comma_in_a_cell(folder):
+    images = 'image,patient,spacing_x_mm,spacing_y_mm\na.png,1,"0,17",0.17\nb.png,2,0.1,0.1\n'
+    native(folder, images=images)
+
+
 @breaks("dataset.yaml: spacing_mm: expected 0.0001 to 100 mm per pixel, got 1e-07; state it in mm")
 def a_spacing_in_metres(folder):
     native(folder, about="landmarks: [tip, base]\nsides: []\nspacing_mm: 0.0000001\n")
@@ -248,6 +264,34 @@ def a_line_too_many(folder):
     (folder / "annotations" / "b.txt").write_text("1,2\n3,4\n5,6\n")
 
 
+@breaks("got [] and ['left']; call images/Links and annotations/Rechts left or right, if")
+def a_folder_of_a_side_in_another_language(folder):
+    for place in ("images/Links", "annotations/Rechts", "annotations/left"):
+        (folder / place).mkdir(parents=True)
+
+
+@breaks(".tiff .dcm .dicom), found none; call Links/ left or right, if it is a side")
+def all_folders_in_another_language(folder):
+    (folder / "images").rename(folder / "Links")
+    (folder / "images").mkdir()
+    (folder / "Links").rename(folder / "images" / "Links")
+    (folder / "annotations" / "Links").mkdir(parents=True)
+
+
+@breaks("(1 such files); b.webp is there, in a format that is not read; save it as one of png jpg")
+def a_picture_in_a_format_that_is_not_read(folder):
+    (folder / "annotations").mkdir()
+    for name in "ab":
+        (folder / "annotations" / f"{name}.txt").write_text("1,2\n")
+    (folder / "images" / "b.png").rename(folder / "images" / "b.webp")
+
+
+@breaks("or its images/, got 'b.png'; b.webp is there, in a format")
+def a_table_of_a_picture_in_a_format_that_is_not_read(folder):
+    (folder / "images" / "b.png").rename(folder / "images" / "b.webp")
+    (folder / "labels.csv").write_text("image,x1,y1\nb.png,1,2\n")
+
+
 @breaks("b.txt: expected an image of that name in")
 def a_text_file_without_its_image(folder):
     (folder / "annotations").mkdir()
@@ -297,6 +341,11 @@ def an_image_twice_in_a_wide_table(folder):
 def a_path_out_of_the_folder_in_a_wide_table(folder):
     (folder.parent / "secret.png").write_bytes((folder / "images" / "a.png").read_bytes())
     (folder / "labels.csv").write_text(LABEL + "../secret.png,1,2\n")
+
+
+@breaks("labels.csv row 1: expected a column image, got Bild, Seite, x1, y1; rename the column of")
+def a_wide_table_whose_columns_have_other_names(folder):
+    (folder / "labels.csv").write_text("Bild;Seite;x1;y1\na.png;links;1,5;2\n")
 
 
 @breaks("labels.csv row 2: side: expected left | right, got 'links'")

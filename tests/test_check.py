@@ -11,7 +11,7 @@ from PIL import Image
 
 from lmkit import commands, data, lookalikes
 from lmkit.audit import check_dataset
-from lmkit.config import InputError
+from lmkit.config import InputError, make_config
 from lmkit.plots_check import offenders
 from lmkit.textfiles import read_text_files
 
@@ -157,6 +157,33 @@ def test_a_dataset_without_any_spacing_says_so_once(sound):
     assert (row["problem"], row["image"]) == ("spacing missing", "")
 
 
+@pytest.mark.parametrize("images", [range(2, 12), [6]])
+def test_the_check_says_that_a_missing_spacing_stops_training_just_as_training_does(
+    sound, images, capsys
+):
+    for row in images:
+        change(sound, "images.csv", row, spacing_x_mm="", spacing_y_mm="")
+    (row,) = check_dataset(sound, pixels=False).problems.to_dict("records")
+    assert row["stops"]
+    assert "spacing_x_mm" in row["to_do"]
+    assert "with -p spacing_mm 1 each mm in tables and figures is a pixel" in row["to_do"]
+    commands.main(["check", str(sound)])
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == "1 problem, 1 of them to be mended before training"
+    with pytest.raises(InputError, match="a pixel spacing for every image"):
+        data.open_for(make_config({"dataset": str(sound)}))
+    assert check_dataset(sound, pixels=False, spacing_mm=(0.2, 0.3)).problems.empty
+
+
+def test_problems_that_stop_come_first_whoever_found_them(sound):
+    change(sound, "landmarks.csv", 2, x=-7)
+    change(sound, "images.csv", 6, spacing_x_mm="", spacing_y_mm="")
+    assert check_dataset(sound, pixels=False).problems["problem"].tolist() == [
+        "spacing missing",
+        "point outside the image",
+    ]
+
+
 def test_a_spacing_other_than_the_dicom_headers_is_listed(sound):
     from test_formats import RAMP, write_dicom
 
@@ -227,6 +254,27 @@ def test_other_formats_are_checked_row_by_row_too(tmp_path):
     assert (found["problem"] == "image without labels").sum() == 4
 
 
+def test_the_same_fault_in_many_rows_of_a_file_is_one_line_that_says_what_to_do(tmp_path):
+    folder = tmp_path / "set"
+    (folder / "images").mkdir(parents=True)
+    lines = ["image,side,x1,y1,x2,y2"]
+    for i, side in enumerate([*["rechts", "links"] * 5, "mitte"]):
+        Image.fromarray(scene(i)).save(folder / "images" / f"{i}.png")
+        lines.append(f"{i}.png,{side},1,2,3,4")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    rows = check_dataset(folder).problems
+    named = rows[rows["problem"] == "unknown name"]
+    assert named["got"].tolist() == [
+        "'rechts', 5 times, here first",
+        "'links', 5 times, here first",
+        "'mitte'",
+    ]
+    assert named["row"].tolist() == ["2", "3", "12"]
+    assert named["image"].tolist() == ["0.png", "1.png", "10.png"]
+    assert set(named["to_do"]) == {"rename it in the file to left or right, the patient's own side"}
+    assert "image without labels" not in set(rows["problem"])  # they have some
+
+
 def test_text_files_with_a_wrong_line_are_left_out_and_listed(tmp_path):
     folder = tmp_path / "old"
     for part in ("images", "annotations"):
@@ -234,6 +282,7 @@ def test_text_files_with_a_wrong_line_are_left_out_and_listed(tmp_path):
     for i, text in enumerate(("1,2\n3,4\n", "1,2\n3;4\n", "1,2\n")):
         Image.fromarray(scene(i)).save(folder / "images" / f"{i}.png")
         (folder / "annotations" / f"{i}.txt").write_text(text)
+    (folder / "dataset.yaml").write_text("spacing_mm: 0.1\n")
     found = check_dataset(folder).problems
     assert found.loc[found["stops"], "file"].map(lambda f: f.rsplit("/", 1)[1]).tolist() == [
         "1.txt",
@@ -241,6 +290,21 @@ def test_text_files_with_a_wrong_line_are_left_out_and_listed(tmp_path):
     ]
     with pytest.raises(InputError):
         read_text_files(folder)
+
+
+def test_a_folder_beside_left_and_right_whose_labels_are_passed_over_is_listed(tmp_path):
+    folder = tmp_path / "old"
+    for i, side in enumerate(("right", "Links")):
+        for part in ("images", "annotations"):
+            (folder / part / side).mkdir(parents=True)
+        Image.fromarray(scene(i)).save(folder / "images" / side / "0.png")
+        (folder / "annotations" / side / "0.txt").write_text("1,2\n3,4\n")
+    (folder / "dataset.yaml").write_text("spacing_mm: 0.1\n")
+    rows = check_dataset(folder).problems.set_index("problem")
+    assert rows.loc["folder that is not read", "file"] == str(folder / "annotations" / "Links")
+    assert not rows.loc["folder that is not read", "stops"]
+    with pytest.warns(UserWarning, match="Links: expected left and right, got a folder of labels"):
+        data.open_dataset(folder)
 
 
 def test_an_opened_dataset_can_be_checked_as_well(sound):

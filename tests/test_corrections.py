@@ -302,6 +302,23 @@ def test_a_broken_row_is_one_line_with_file_and_row(native, line, message):
     assert check["stops"].item()
 
 
+def test_the_check_lists_a_correction_of_a_label_changed_since_and_warns_of_nothing(
+    native, recwarn
+):
+    now = data.open_dataset(native).landmarks.iloc[0]
+    was = {"x_was": now["x"] + 5, "y_was": now["y"]}
+    cells = [now["image"], now["side"], now["landmark"], 7, 8, "move", was["x_was"], was["y_was"]]
+    header = "image,side,landmark,x,y,action,x_was,y_was\n"
+    (native / "corrections.csv").write_text(header + ",".join(map(str, cells)) + "\n")
+    (problem,) = audit.check_dataset(native, pixels=False).problems.to_dict("records")
+    assert problem["problem"] == "correction of a label changed since"
+    assert (problem["image"], problem["row"]) == (now["image"], "2")
+    assert problem["file"] == str(native / "corrections.csv")
+    assert problem["to_do"] == "look at it again, for the correction is not applied"
+    assert not problem["stops"]
+    assert not [str(warning.message) for warning in recwarn]
+
+
 def test_a_file_of_another_kind_is_refused_and_not_written_over(native):
     path = native / "corrections.csv"
     path.write_text("who,what\na,b\n")

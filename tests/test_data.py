@@ -51,7 +51,7 @@ def broken(native, file, row, column, value):
         ("landmarks.csv", "x", "12,5", "x: expected a number, got '12,5'"),
         ("landmarks.csv", "y", "nan", "y: expected a number, got 'nan'"),
         ("landmarks.csv", "landmark", "tipp", "got 'tipp'; did you mean tip?"),
-        ("landmarks.csv", "side", "Left", "side: expected left | right, got 'Left'"),
+        ("landmarks.csv", "side", "Left", "side: expected left | right, got 'Left'; rename it"),
         ("landmarks.csv", "image", "p99.png", "expected an image of images.csv, got 'p99.png'"),
         ("images.csv", "spacing_x_mm", "0", "spacing_x_mm: expected > 0, got 0"),
         ("images.csv", "spacing_y_mm", "x", "spacing_y_mm: expected a number, got 'x'"),

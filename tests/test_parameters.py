@@ -50,6 +50,11 @@ def test_without_a_cell_history_as_in_nbval_the_parameters_cell_still_counts():
         ({"scale_range": [1.1, 0.9]}, "scale_range: expected 0 < low <= high"),
         ({"spacing_mm": "0.1 -0.1"}, "spacing_mm[1]: expected greater than 0"),
         ({"spacing_mm": "1e-9 0.1"}, "spacing_mm[0]: expected 0.0001 to 100, got 1e-09"),
+        ({"spacing_mm": "0,17"}, "got '0,17'; write 0.17 with a decimal point, or x and y with a"),
+        ({"spacing_mm": "1,25"}, "got '1,25'; write 1.25 with a decimal point"),
+        ({"spacing_mm": "1,1"}, "got '1,1'; write 1.1 with a decimal point"),
+        ({"spacing_mm": "1 25"}, "spacing_mm: expected x and y that differ up to 3 times, got 1"),
+        ({"spacing_mm": [0.4, 0.1]}, "got 0.4 and 0.1; write decimals with a point, as in 0.17"),
         ({"split_fractions": [0.5, 0.1, 0.1]}, "split_fractions: expected shares that add up to 1"),
         ({"preset": "quik"}, "got 'quik'; did you mean quick?"),
         ({"run": "../else"}, "run: expected up to 100 letters"),
@@ -77,6 +82,10 @@ def test_a_wrong_parameter_stops_with_one_line(given, expected):
         ({"clip_norm": "off"}, "clip_norm", None),
         ({"clip_norm": 1}, "clip_norm", 1.0),
         ({"spacing_mm": 0.25}, "spacing_mm", (0.25, 0.25)),
+        ({"spacing_mm": 1}, "spacing_mm", (1.0, 1.0)),
+        ({"spacing_mm": "1 1"}, "spacing_mm", (1.0, 1.0)),
+        ({"spacing_mm": "0.1,0.12"}, "spacing_mm", (0.1, 0.12)),
+        ({"spacing_mm": "0.1, 0.3"}, "spacing_mm", (0.1, 0.3)),
     ],
 )
 def test_text_as_papermill_and_yaml_pass_it_is_read_as_meant(given, field, meant):

@@ -1,6 +1,7 @@
 """Predicting new images gives what the run predicted for the same images."""
 
 import errno
+import json
 import os
 
 import numpy as np
@@ -46,6 +47,22 @@ def test_a_dataset_without_sides_and_the_command_line(tiny, tmp_path, capsys):
     assert table["trust"].dtype == bool
     assert ((table["p_fail"] > 0) & (table["p_fail"] < 1)).all()
     assert set(table["side"]) == {"all"}
+
+
+def test_the_command_says_what_trust_is_worth_and_warns_of_a_run_that_fails(tiny, tmp_path, capsys):
+    run = stages.train_run(make_config(tiny), log=quiet)
+    image = str(next((tmp_path / "crosses" / "images").iterdir()))
+    rule = run.trust_rule
+    for offset, warned in ((20.0, True), (-20.0, False)):  # logit of p_fail at no risk
+        changed = rule.to_dict() | {"slope": 0.0, "offset": offset, "threshold": 1e9}
+        (run.folder / "trust.json").write_text(json.dumps(changed))
+        assert predict.main([str(run.folder), image, "-o", str(tmp_path / "found.csv")]) == 0
+        said = capsys.readouterr()
+        assert f"trusted on validation: {rule.said()}; " in said.out
+        assert ("warning: 2 of 2 trusted points have p_fail over 0.5" in said.err) == warned
+    (run.folder / "trust.json").unlink()
+    assert predict.main([str(run.folder), image, "-o", str(tmp_path / "found.csv")]) == 0
+    assert "trust" not in capsys.readouterr().out
 
 
 def test_wrong_input_is_named(tiny, tmp_path, capsys):

@@ -28,13 +28,14 @@ from lmkit.verdicts import p_text
 
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = [  # each file imports only from files above it
-    "__init__ choices fields limits config locks files faults geometry lines measures declare",
-    "tables",
+    "__init__ choices pixels fields limits config locks files faults geometry",
+    "lines measures declare tables",
     "phantom_* phantom",
-    "dicom images canvas jsonfiles native places sources textlines textfiles",
+    "dicom images canvas jsonfiles native places sources textfolders textlines textfiles",
     "audit_repair appending outdated corrections",
     "coco labelme widecsv cvat labelstudio formats",
-    "writers lookalikes check_rows check leftover convert commands data samples report",
+    "writers lookalikes check_rows check_faults check leftover convert commands data",
+    "samples report",
     "augment exposure decoders modes heatmap unet cascade model",
     "loss_common loss_maps loss_spatial losses metrics resampling pairing stats uncertainty",
     "audit_sets audit_shape audit_model audit_causes audit_others audit parameters",

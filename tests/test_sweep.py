@@ -52,6 +52,14 @@ def grid(place: Path, name: str, epochs: int, strategies: list[str], seeds=(0,))
     return path
 
 
+def test_the_estimate_of_a_sweep_is_a_sentence_to_its_end():
+    said = sweep.told(sweep_cost.Cost(runs=3, wall_s=65, measured=False), 1, 2)
+    assert said == (
+        "3 runs to do, 1 finished before; 2 workers; about 1 min by a short look at the base on "
+        "this machine"
+    )
+
+
 def planned(place: Path, name: str, **how) -> ablation.Plan:
     return ablation.plan_runs(
         "small", grid(place, name, **how), {"outputs": str(place / name)}, "sweep"
