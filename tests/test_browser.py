@@ -260,7 +260,7 @@ def test_03_trains_and_04_evaluates_it_with_cases_and_a_report_without_scripts(
     opened = bare.new_page()
     opened.goto(report.as_uri())
     pictures = opened.locator("img")
-    assert pictures.count() >= 8
+    assert pictures.count() >= 7, "one side: nothing to set beside the other"
     assert opened.locator("h2").count() >= 5
     for k in range(pictures.count()):
         box = pictures.nth(k).bounding_box()
