@@ -14,6 +14,7 @@ from lmkit.files import atomic_path
 from lmkit.findings import FAILED, FINISHED, scopes
 from lmkit.grid import EFFECTS
 from lmkit.report import Item, Section, write_report
+from lmkit.tables import NOTHING
 
 COST = (
     "Minutes of training for all sides, mean over seeds; a price only where a gain is shown, and "
@@ -105,7 +106,7 @@ def claims_told(plan: Plan, claims: pd.DataFrame) -> list[Item]:
     """
     unasked = claims["verdict"] == f"{evidence.NOT_AMONG} {plan.size}"
     kept = claims[~unasked]
-    kept = kept.loc[:, [name for name in kept if (kept[name] != evidence.NOTHING).any()]]
+    kept = kept.loc[:, [name for name in kept if (kept[name] != NOTHING).any()]]
     parts: list[Item] = [kept.reset_index(drop=True)] if len(kept) else []
     if unasked.any():
         rows = claims[unasked]

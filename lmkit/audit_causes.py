@@ -88,20 +88,17 @@ def _resized(model: Model, sets: LabelSets) -> Iterator[Option]:
     cost = np.where(sets.guessed, COST["scale"], COST["side"])  # a guessed line is a free choice
     yield "side", rows, mirrored(xy, sets.line), turned, cost
     yield "axes", rows, xy[..., ::-1], ["swap x y"] * len(rows), COST["axes"]
-    common = np.repeat(_usable(best_factor(model, sets))[:, None], 2, axis=1)
-    common = _round(model, sets, rows, common)
-    scaled = rescaled(xy, common)
-    yield "scale", rows, scaled, [f"scale {_text(f)}" for f in common[:, 0]], COST["scale"]
-    odd = np.flatnonzero(model.judged(sets, scaled, rows)[1].max(0) > 1)
-    for axis in np.eye(2, dtype=bool):
-        pair = np.where(axis, _usable(best_factor(model, sets, axis))[:, None], 1.0)
+    odd = rows
+    for axes in ((True, True), (True, False), (False, True)):
+        pair = np.where(axes, _usable(best_factor(model, sets, axes))[:, None], 1.0)
         pair = _round(model, sets, rows, pair)
-        text = [f"scale {_text(x)} {_text(y)}" for x, y in pair]
-        yield "scale", rows, rescaled(xy, pair), text, 2 * COST["scale"]
+        scaled = rescaled(xy, pair)
+        yield "scale", rows, scaled, scale_texts(pair), (1 if all(axes) else 2) * COST["scale"]
+        if all(axes):
+            odd = np.flatnonzero(model.judged(sets, scaled, rows)[1].max(0) > 1)
     if len(odd):
         pair = _round(model, sets, odd, best_pair(model, sets, odd))
-        text = [f"scale {_text(x)} {_text(y)}" for x, y in pair]
-        yield "scale", odd, rescaled(xy[odd], pair), text, 2 * COST["scale"]
+        yield "scale", odd, rescaled(xy[odd], pair), scale_texts(pair), 2 * COST["scale"]
 
 
 def _usable(factor: np.ndarray) -> np.ndarray:
@@ -109,9 +106,15 @@ def _usable(factor: np.ndarray) -> np.ndarray:
     return np.where(np.abs(np.log(factor)) > np.log(LEAST_FACTOR), factor, 1.0)
 
 
+def scale_texts(pair: np.ndarray) -> list[str]:
+    """The repairs `scale F`, or `scale FX FY` where the (n, 2) factors along x and y differ."""
+    return [f"scale {_text(x)}" if x == y else f"scale {_text(x)} {_text(y)}" for x, y in pair]
+
+
 def _text(factor: float) -> str:
     """A factor with three digits, a third to the pixel."""
-    return f"{factor:.6f}" if factor in ROUND and factor != round(factor, 3) else f"{factor:.3f}"
+    third = np.isclose(factor, ROUND, rtol=1e-5).any() and abs(factor - round(factor, 3)) > 1e-9
+    return f"{factor:.6f}" if third else f"{factor:.3f}"
 
 
 def _round(model: Model, sets: LabelSets, rows: np.ndarray, pair: np.ndarray) -> np.ndarray:

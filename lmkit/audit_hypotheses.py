@@ -86,12 +86,12 @@ def _repaired(
     factor = np.where(views.seen, _factor(xy, views.points), usual[:, 0])
     factor[np.abs(np.log(factor)) <= least] = 1.0  # another place
     scaled = audit_causes.rescaled(xy, factor)
-    yield "scale", [f"scale {f:.3f}" for f in factor], scaled, cost
+    yield "scale", audit_causes.scale_texts(np.stack([factor, factor], 1)), scaled, cost
     axes = [_factor(xy[..., [i]], views.points[..., [i]]) for i in (0, 1)]
     pair = np.where(views.seen[:, None], np.stack(axes, 1), usual)
     pair[np.abs(np.log(pair[:, 0] / pair[:, 1])) <= least] = 1.0  # one factor says as much
     squashed = audit_causes.rescaled(xy, pair)
-    yield "scale", [f"scale {x:.3f} {y:.3f}" for x, y in pair], squashed, 2 * cost
+    yield "scale", audit_causes.scale_texts(pair), squashed, 2 * cost
     exchanged, orders = audit_causes.swaps(sets.names), audit_causes.other_orders(sets.names)
     for cause, renamings in (("swap", exchanged), ("order", orders)):
         for order, text in renamings:

@@ -47,28 +47,26 @@ def audit_dataset(dataset: Dataset, predictions: pd.DataFrame | None = None) -> 
     known["size"] = dict(zip(dataset.images["image"], dataset.sizes().tolist(), strict=True))
     many = predictions is not None and len(predictions.drop_duplicates(CASE)) > LEAST_SETS
     try:
-        found = _audited(dataset.landmarks, predictions if many else None, known)
+        found, by = _audited(dataset.landmarks, predictions if many else None, known)
     except TooFew as reason:
         found = pd.DataFrame(columns=COLUMNS)
         found.attrs["reason"] = str(reason)
         return found
-    by, left = found.attrs["by"], still_flagged(found, dataset.corrections)
-    left.attrs["by"] = by
-    return left
+    found = still_flagged(found, dataset.corrections)
+    found.attrs["by"] = by
+    return found
 
 
 def _audited(
     landmarks: pd.DataFrame, predictions: pd.DataFrame | None, known: dict[str, Any]
-) -> pd.DataFrame:
-    """With a model's word where it says enough to be judged, else by the shape alone."""
+) -> tuple[pd.DataFrame, str]:
+    """With a model's word where it says enough to be judged, else by the shape alone; and by what
+    it was."""
     if predictions is not None:
         with suppress(TooFewSeen):
-            found = audit_with_predictions(landmarks, predictions, **known)
-            found.attrs["by"] = "shape and model"
-            return found
+            return audit_with_predictions(landmarks, predictions, **known), "shape and model"
     found = audit_labels(landmarks, **known).assign(evidence="shape", gain=np.nan)
-    found.attrs["by"] = "shape alone"
-    return found
+    return found, "shape alone"
 
 
 def audit_with_predictions(

@@ -49,8 +49,8 @@ class CorrectionDesk:
         empty = pd.DataFrame(columns=corrections.COLUMNS).astype({"x": float, "y": float})
         given = empty if dataset.corrections is None else dataset.corrections[corrections.COLUMNS]
         self.rows = given
-        self.before: list[pd.DataFrame] = []  # what each step has to bring back
-        self.repaired: list[set[tuple[str, ...]]] = []  # the labels that each step repaired
+        # what each step has to bring back, and the labels that it repaired
+        self.steps: list[tuple[pd.DataFrame, set[tuple[str, ...]]]] = []
         sets = dataset.landmarks[KEY[:2]] if flagged is None else flagged
         sets = corrections.still_flagged(sets.drop_duplicates(KEY[:2]), dataset.corrections)
         if sets.empty:
@@ -187,7 +187,7 @@ class CorrectionDesk:
                 "the points by hand, or keep them"
             )
         keys = {tuple(map(str, key)) for key in rows[KEY].to_numpy()}
-        if any(keys & earlier for earlier in self.repaired):
+        if any(keys & repaired for _, repaired in self.steps):
             raise InputError(
                 f"{' '.join(self.case)}: expected labels as they were audited, got some that a "
                 f"repair has changed already, so {repair} is not carried out on top of it; undo "
@@ -197,10 +197,9 @@ class CorrectionDesk:
 
     def undo(self) -> None:
         """Take the last decision back, by rows that say so. Raises: InputError without one."""
-        if not self.before:
+        if not self.steps:
             raise InputError("undo: expected a decision of this session, got none")
-        self.repaired.pop()
-        self._write(self.before.pop(), remember=False)
+        self._write(self.steps.pop()[0], remember=False)
 
     def _decide(
         self,
@@ -234,8 +233,8 @@ class CorrectionDesk:
         none = old["action"].isna()
         old.loc[none, "action"] = "undo"
         if remember:
-            self.before.append(old.assign(reason=old["reason"].where(~none, "taken back")))
-            self.repaired.append(set(repaired))
+            back = old.assign(reason=old["reason"].where(~none, "taken back"))
+            self.steps.append((back, set(repaired)))
         new = rows.reindex(columns=corrections.COLUMNS).astype({"x": float, "y": float})
         self.rows = corrections.in_force(pd.concat([f for f in (self.rows, new) if len(f)]))
 

@@ -14,10 +14,10 @@ from lmkit.findings import FINISHED, scopes, state_of
 from lmkit.grid import HIGHER_IS_BETTER
 from lmkit.planning import Planned
 from lmkit.runs import load_run
+from lmkit.tables import NOTHING
 from lmkit.verdicts import HELPS, TITLES, UNITS, Family, number, p_text, scale, seen_text
 
 MAIN = "sdr_2mm"  # the figure that claims are about
-NOTHING = "–"
 TIMES = 60  # at which curves by minutes are read
 SLIVER = 1e-9  # minutes: an epoch that ends at a time is over at it
 NO_VERDICT = "not run to its end, or without a base to compare with"

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lmkit.fields import InputError
+from lmkit.tables import NOTHING
 
 THRESHOLDS_MM = (2.0, 2.5, 3.0, 4.0)
 FAILURE_MM = 4.0
@@ -103,7 +104,7 @@ def error_matrix(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def dashed(table: pd.DataFrame) -> pd.DataFrame:
     """A table to look at: what is not known as a dash and not as nan."""
-    return table.astype(object).where(table.notna(), "–")
+    return table.astype(object).where(table.notna(), NOTHING)
 
 
 def table(summaries: dict[str, dict[str, Any]]) -> pd.DataFrame:

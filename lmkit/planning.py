@@ -63,20 +63,20 @@ def recipes_of(
     does what `given`, the settings asked for of every run, has put into the base already."""
     design, recipes = grid.sizes[size].designs[name], {}  # type: ignore[index]
     base = {"preset": design.base} | design.settings | _what(given)
-    names = grid.names(size, name)
-    configs = {each: _configured(base | grid.whole(size, name, each)) for each in names}
+    wholes = {each: grid.whole(size, name, each) for each in grid.names(size, name)}
+    configs = {each: _configured(base | whole) for each, whole in wholes.items()}
     configs[""] = _configured(base)  # what a strategy goes over that goes over none
-    for strategy in names:
-        own, under = grid.settings(size, name, strategy), grid.over(name, strategy)
-        in_already = configs[strategy] is not None and configs[strategy] == configs[under]
+    for strategy, whole in wholes.items():
+        asked = given.keys() & grid.settings(size, name, strategy).keys()
+        config, under = configs[strategy], configs[grid.over(name, strategy)]
+        in_already = config is not None and config == under
         if why := _why_not(grid, size, name, strategy, dataset):
             left_out[name, strategy] = why
-        elif not in_already:
-            recipes[strategy] = grid.whole(size, name, strategy)
-        elif given.keys() & own.keys():
-            left_out[name, strategy] = f"asked for of every run: {', '.join(own)}"
-        elif not grid.strategies[strategy].registered:  # `Maker` refuses it
-            recipes[strategy] = grid.whole(size, name, strategy)
+        elif in_already and asked:
+            own = ", ".join(grid.settings(size, name, strategy))
+            left_out[name, strategy] = f"asked for of every run: {own}"
+        elif not (in_already and grid.strategies[strategy].registered):
+            recipes[strategy] = whole  # one that changes nothing is refused by `Maker`
     for first, second in design.pairs:
         if first in recipes and second in recipes:
             mine, other = recipes[first], recipes[second]

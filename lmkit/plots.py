@@ -143,9 +143,13 @@ def cloud(ax: Axes, points: np.ndarray, names: Sequence[str], title: str = "") -
     return ax
 
 
-def beside(ax: Axes, entries: int) -> None:
-    """A legend right of the axes, where it covers no point, in columns of at most 20."""
-    style = {"fontsize": 7, "frameon": False, "ncols": -(-entries // 20)}
+def beside(ax: Axes, entries: int, **more: Any) -> None:
+    """A legend right of the axes, where it covers no point, in columns of at most 20.
+
+    Args:
+        more: of `Axes.legend`, such as handles.
+    """
+    style = {"fontsize": 7, "frameon": False, "ncols": -(-entries // 20)} | more
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), **style)
 
 

@@ -13,6 +13,7 @@ from matplotlib.patheffects import withStroke
 from lmkit import plots
 from lmkit.plots import PREDICTION, SERIES, TRUTH, plain
 from lmkit.plots_errors import cumulative_error
+from lmkit.tables import NOTHING
 
 OTHER = SERIES[4]  # another run's prediction
 LINES = 18  # of landmarks in a list; the worst are kept
@@ -130,7 +131,9 @@ def case_list(ax: Axes, rows: pd.DataFrame, columns: Sequence[str] = tuple(COLUM
     lines = ["   " + "landmark".ljust(width) + "".join(f"{COLUMNS[c]:>9}" for c in shown)]
     for i in sorted(worst):
         row = numbered.loc[i]
-        cells = "".join(f"{'–' if pd.isna(row[c]) else format(row[c], '.2f'):>9}" for c in shown)
+        cells = "".join(
+            f"{NOTHING if pd.isna(row[c]) else format(row[c], '.2f'):>9}" for c in shown
+        )
         doubt = (
             "" if "trust" not in rows or pd.isna(row["trust"]) or row["trust"] else "  distrusted"
         )

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lmkit.plots import SERIES, plain, tidy
+from lmkit.plots import SERIES, beside, plain, tidy
 from lmkit.plots_effects import ROOM, beyond
 from lmkit.verdicts import number
 
@@ -78,9 +78,7 @@ def learning(
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles = ax.get_legend_handles_labels()[0]
     handles = [*handles[len(grey[:1]) :], *handles[: len(grey[:1])]]  # the others last
-    ax.legend(
-        handles=handles, fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5)
-    )
+    beside(ax, len(handles), handles=handles)
     return tidy(ax)
 
 

@@ -21,13 +21,12 @@ from matplotlib.figure import Figure
 from lmkit import __version__
 from lmkit.fields import InputError
 from lmkit.files import atomic_path, write_text
-from lmkit.tables import plain_name
+from lmkit.tables import NOTHING, plain_name
 
 Item: TypeAlias = Figure | pd.DataFrame | str
 
 DPI, CSS_DPI = 144, 96  # drawn finer than it is shown, for sharp screens and paper
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-NOTHING = "–"
 NUMBERLIKE = re.compile(r"[-−+<≤≥>±]?\s*(\d([\d\s.,()–−+%±×e-]|\bto\b)*|inf)|–")
 LONG = 5  # words: a column with such a cell is text, and wide enough to read
 NOT_IN_HTML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")

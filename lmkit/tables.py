@@ -25,6 +25,7 @@ from lmkit.limits import check_count, check_spacing, check_whole
 from lmkit.measures import Measurement
 from lmkit.pixels import point_for_comma
 
+NOTHING = "–"  # in a table to read, what is not known
 NO_SIDE = "all"  # the side of a dataset without sides
 LEFT_RIGHT = ("left", "right")  # the sides of a dataset with sides: the patient's own
 SPLITS = ("train", "val", "test")

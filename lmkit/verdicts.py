@@ -13,6 +13,7 @@ import pandas as pd
 from lmkit.contrasts import Spread, compare, interaction, seed_spread
 from lmkit.grid import EFFECTS, HIGHER_IS_BETTER
 from lmkit.stats import holm
+from lmkit.tables import NOTHING
 
 TOGETHER = "together"
 MIN_SEEDS, MIN_PATIENTS = 2, 10
@@ -219,7 +220,7 @@ def scale(figure: str) -> tuple[int, int]:
 def number(value: float, digits: int, signed: bool = False) -> str:
     """A number to read, with its sign where `signed`; nought has none, and NaN is –."""
     if math.isnan(value):
-        return "–"
+        return NOTHING
     told = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
     return told if float(told) else f"{0:.{digits}f}"
 
@@ -233,7 +234,7 @@ def seen_text(size: float, figure: str) -> str:
     """
     times, digits = scale(figure)
     if math.isnan(size):
-        return "–"
+        return NOTHING
     if UNITS[figure] == "points" and size > 1:
         return "> 100"  # there is no larger one
     return number(math.ceil(round(times * size * 10**digits, 6)) / 10**digits, digits)
@@ -242,7 +243,7 @@ def seen_text(size: float, figure: str) -> str:
 def p_text(p: float) -> str:
     """A p value to read: three digits, < 0.001, or – where there is none."""
     if math.isnan(p):
-        return "–"
+        return NOTHING
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

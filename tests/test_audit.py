@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmkit import audit, phantom, phantom_faults
+from lmkit import audit, audit_causes, phantom, phantom_faults
 from lmkit.audit_shape import mean_shape, pose_and_shape, robust_spread
 
 SHAPE = np.array([[300.0, 100], [340, 96], [296, 150], [352, 140], [390, 120]])
@@ -463,3 +463,12 @@ def test_many_points_clicked_backwards_or_one_too_early_get_their_names(order):
     mended = audit.apply_repair(table, found).query("image == '9.png'").set_index("landmark")
     sets[9][order] = sets[9].copy()
     np.testing.assert_allclose(mended.loc[names, ["x", "y"]], sets[9])
+
+
+def test_a_repair_by_a_third_is_told_to_the_pixel_whoever_found_it():
+    pairs = np.array([[1 / 3, 1 / 3], [0.333333, 2.0], [0.3412, 0.3412]])
+    assert audit_causes.scale_texts(pairs) == [
+        "scale 0.333333",
+        "scale 0.333333 2.000",
+        "scale 0.341",
+    ]
